@@ -1,0 +1,51 @@
+"""One paper per file.  `load("scahn")` imports `cmh.methods.scahn`; the file's name is the method's name."""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from cmh.method import Method
+
+
+def available() -> list[str]:
+    """Names of all methods, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def load(name: str) -> type[Method]:
+    """The method's class.
+
+    Raises:
+        ValueError: no method of that name; the message lists those there are.
+    """
+    if name not in available():
+        raise ValueError(f"method {name!r} unknown; available: {', '.join(available())}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    (cls,) = (
+        c
+        for _, c in inspect.getmembers(module, inspect.isclass)
+        if issubclass(c, Method) and c.__module__ == module.__name__ and not inspect.isabstract(c)
+    )
+    return cls
+
+
+def config(name: str, **fields: Any) -> Any:
+    """The method's `Config` with `fields` set and everything else at the paper's default.
+
+    Raises:
+        ValueError: unknown method, unknown field or a value of the wrong type; the message names the fields.
+    """
+    cls = importlib.import_module(load(name).__module__).Config
+    known = [f.name for f in dataclasses.fields(cls)]
+    unknown = sorted(set(fields) - set(known))
+    if unknown:
+        raise ValueError(f"{name} has no setting {', '.join(unknown)}; it has: {', '.join(known)}")
+    try:
+        return TypeAdapter(cls).validate_python(fields)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"settings of {name}: {problems}") from None

@@ -1,0 +1,1 @@
+"""One dataset format per file: `read(root, entry)` yields `Record`s."""

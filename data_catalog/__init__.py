@@ -1,0 +1,1 @@
+"""Facts about the datasets: sources, checksums, licences, label rules, splits."""

@@ -1,0 +1,1 @@
+"""Prefect flows: one task per arrow of the pipeline, one artifact in, one artifact out."""
