@@ -1,0 +1,70 @@
+"""The memory of codes: the latest relaxed code of every training item, one matrix per modality.
+
+Methods that alternate compare a batch of one modality with the codes of *all* items in the other, which
+cannot be computed anew at each step.  The memory is the same on every worker.
+
+Shape suffixes: B = batch rows of this worker, N = training set, K = bits, L = labels.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cmh import parallel
+
+Side = Literal["image", "text"]
+
+
+class CodeMemory:
+    """Relaxed codes F (image) and G (text) of the training set, and the binary consensus B of both.
+
+    F, G start as N(0, 1), as in SCAHN; drawn on the CPU, so that the device does not matter.
+    """
+
+    image_NK: Tensor  # float32
+    text_NK: Tensor  # float32
+    consensus_NK: Tensor  # float32 in {-1, +1}, as of the last `refresh`
+    labels_NL: Tensor  # float32 multi-hot
+
+    def __init__(self, labels_NL: Tensor, bits: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        shape = (len(labels_NL), bits)
+        self.labels_NL = labels_NL
+        self.image_NK = torch.randn(shape, generator=generator).to(labels_NL.device)
+        self.text_NK = torch.randn(shape, generator=generator).to(labels_NL.device)
+        self.refresh()
+
+    def consensus(self) -> Tensor:
+        """b_NK = sign(F + G) in {-1, +1}, with sign(0) = +1, of the codes as they stand now."""
+        return torch.where(self.image_NK + self.text_NK >= 0, 1.0, -1.0)
+
+    def refresh(self) -> None:
+        """Store the consensus; the trainer does so at the start of each epoch."""
+        self.consensus_NK = self.consensus()
+
+    def write(self, side: Side, index_B: Tensor, u_BK: Tensor) -> None:
+        """Put the codes of this worker's rows, and those of all other workers, into the memory.
+
+        Every worker must call it at the same point with the same number of rows.
+        """
+        codes_NK = self.image_NK if side == "image" else self.text_NK
+        codes_NK[parallel.gather(index_B)] = parallel.gather(u_BK.detach()).to(codes_NK.dtype)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The codes and the consensus, not copied; the labels belong to the data."""
+        return {"image": self.image_NK, "text": self.text_NK, "consensus": self.consensus_NK}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what `state_dict` gave.
+
+        Raises:
+            ValueError: codes of another shape.
+        """
+        for key, codes_NK in self.state_dict().items():
+            if state[key].shape != codes_NK.shape:
+                raise ValueError(
+                    f"stored {key} codes have shape {tuple(state[key].shape)}, "
+                    f"this training set needs {tuple(codes_NK.shape)}; resume with the same data and bits"
+                )
+            codes_NK.copy_(state[key])
