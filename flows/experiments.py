@@ -1,0 +1,86 @@
+"""What a run is: one model per flow, which is the UI form, the options of the CLI and the YAML at once.
+
+`Experiment` says what is computed and is the whole of it: two equal experiments give equal artifacts, on any
+machine.  `Resources` says where and with how much; it never changes a result.  A named experiment is a
+function below that returns an `Experiment`; change one with `model_copy(update=...)`.
+"""
+
+import os
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from cmh import methods
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Backbone(_Settings):
+    """The image network below the method's own layers."""
+
+    name: Literal["efficientnet_lite0", "resnet18", "resnet34"] = "efficientnet_lite0"
+    weights: str = Field("default", description="'default' (ImageNet), 'none', or a local weights file")
+    frozen: bool = Field(
+        True, description="True: cached features; False: fine-tuned end to end, the papers' way"
+    )
+    image_size: int = Field(128, ge=32, le=512, description="pixels, square, that the network reads")
+
+
+class Training(_Settings):
+    """How long and with which batches; learning rates belong to the method."""
+
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(128, ge=2)
+    patience: int | None = Field(
+        None, ge=1, description="epochs without better validation MAP before stopping"
+    )
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class Evaluation(_Settings):
+    """Which figures the report holds."""
+
+    bits: tuple[int, ...] = Field((16, 32, 64), description="code lengths; shorter ones are prefixes")
+    radius: int = Field(2, ge=0, description="Hamming radius of the hash lookup figures")
+
+
+class Experiment(_Settings):
+    """Everything that bears on the result of a run."""
+
+    dataset: str = Field("emoji", description="an entry of data_catalog")
+    method: str = Field("scahn", description="a file of cmh/methods")
+    bits: int = Field(64, ge=8, le=512, description="code length")
+    settings: dict[str, Any] = Field(default_factory=dict, description="fields of the method's Config")
+    seed: int = Field(0, ge=0)
+    limit: int | None = Field(
+        None, ge=32, description="only this many records of the dataset: a small trial run"
+    )
+    backbone: Backbone = Backbone()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+
+    @field_validator("bits")
+    @classmethod
+    def _whole_bytes(cls, bits: int) -> int:
+        if bits % 8:
+            raise ValueError(f"bits must be a multiple of 8, got {bits}; use {bits // 8 * 8 or 8}")
+        return bits
+
+    @model_validator(mode="after")
+    def _method_knows_its_settings(self) -> "Experiment":
+        methods.config(self.method, bits=self.bits, **self.settings)
+        return self
+
+
+class Resources(_Settings):
+    """Where a run happens.  None of it is part of any artifact's identity."""
+
+    workers: int = Field(1, ge=1, description="training processes; the global batch is split over them")
+    gpu: bool = Field(False, description="one GPU per training process")
+    threads: int = Field(
+        os.cpu_count() or 1, ge=1, description="CPU threads of this machine, for every engine"
+    )
+    ray: str = Field("local", description="'local' starts Ray here; else the address of a cluster")
+    dask: str = Field("local", description="'local' starts Dask here; else the address of a scheduler")
