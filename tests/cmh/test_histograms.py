@@ -1,0 +1,72 @@
+"""Histograms against a double loop over pairs: exact counts, for any number of bits and labels."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmh import hamming, histograms
+
+
+def problem(bits: int, labels: int, queries: int, items: int, seed: int) -> tuple:
+    rng = np.random.default_rng(seed)
+    codes = [rng.random((n, bits)) < 0.5 for n in (queries, items)]
+    return *codes, *(rng.random((n, labels)) < 0.2 for n in (queries, items))
+
+
+def slow_counts(query_QK, database_NK, query_labels_QL, database_labels_NL) -> np.ndarray:
+    counts = np.zeros((2, len(query_QK), query_QK.shape[1] + 1), np.int64)
+    for q, (code, labels) in enumerate(zip(query_QK, query_labels_QL, strict=True)):
+        for other, other_labels in zip(database_NK, database_labels_NL, strict=True):
+            distance = (code != other).sum()
+            counts[0, q, distance] += 1
+            counts[1, q, distance] += any(labels & other_labels)
+    return counts
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 512), st.integers(1, 150), st.integers(1, 4), st.integers(1, 40), st.integers(0, 99))
+def test_counts_every_pair_once(bits: int, labels: int, queries: int, items: int, seed: int) -> None:
+    """All and relevant items per distance equal a loop over every pair."""
+    query_QK, database_NK, query_labels_QL, labels_NL = problem(bits, labels, queries, items, seed)
+    counts = histograms.distance_histograms(
+        hamming.pack(query_QK), hamming.pack(database_NK), query_labels_QL, labels_NL, bits
+    )
+    expected = slow_counts(query_QK, database_NK, query_labels_QL, labels_NL)
+    assert (counts.all_QD == expected[0]).all()
+    assert (counts.relevant_QD == expected[1]).all()
+
+
+def test_blocks_of_a_database_give_the_counts_of_the_whole() -> None:
+    """A database that streams by in uneven blocks counts as it does in one piece."""
+    query_QK, database_NK, query_labels_QL, labels_NL = problem(48, 21, 7, 1000, 1)
+    query_QP, database_NP = hamming.pack(query_QK), hamming.pack(database_NK)
+    whole = histograms.distance_histograms(query_QP, database_NP, query_labels_QL, labels_NL, 48)
+    blocks = histograms.batches(database_NP, labels_NL, size=333)
+    parts = histograms.stream_histograms(query_QP, query_labels_QL, blocks, 48)
+    assert (parts.all_QD == whole.all_QD).all()
+    assert (parts.relevant_QD == whole.relevant_QD).all()
+    assert whole.all_QD.sum() == 7 * 1000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bits": 24}, "24 bits are packed"),
+        ({"query_labels": np.ones((2, 3))}, "query: 4 codes but 2 rows"),
+        ({"database_labels": np.ones((9, 4))}, "different numbers of labels"),
+        ({"database_labels": np.ones(9)}, "multi-hot"),
+        ({"database": np.zeros((0, 2), np.uint8), "database_labels": np.ones((0, 3))}, "database is empty"),
+    ],
+)
+def test_sides_that_do_not_fit_are_refused(change: dict, message: str) -> None:
+    """Wrong lengths, label vocabularies or empty sides stop with what was given."""
+    given = {
+        "query": np.zeros((4, 2), np.uint8),
+        "database": np.zeros((9, 2), np.uint8),
+        "query_labels": np.ones((4, 3)),
+        "database_labels": np.ones((9, 3)),
+        "bits": 16,
+    } | change
+    with pytest.raises(ValueError, match=message):
+        histograms.distance_histograms(*given.values())
