@@ -3,7 +3,7 @@
 These counts are all that MAP, precision, recall and their curves need (`cmh.metrics`): they do not depend on
 the order of the database, so ties are treated exactly, and the counts of parts of a database add up.
 
-Shape suffixes: Q = queries, N = database items, P = bytes of a packed code, L = labels, B = ceil(L / 8) bytes,
+Shape suffixes: Q = queries, N = database items, P = bytes of a packed code, L = labels, B = their bytes,
 W = words of 64 bits, D = bits + 1 distances.
 """
 
@@ -59,10 +59,9 @@ def stream_histograms(
     total: Histograms | None = None
     for database_NP, database_labels_NL in blocks:
         database_labels_NB = _checked(database_NP, database_labels_NL, bits, "database")
-        if query_labels_QB.shape[1] != database_labels_NB.shape[1]:
-            raise ValueError(
-                "queries and database have different numbers of labels; use one label vocabulary"
-            )
+        ours, theirs = np.shape(query_labels_QL)[1], np.shape(database_labels_NL)[1]
+        if ours != theirs:
+            raise ValueError(f"queries have {ours} labels, the database {theirs}; use one label vocabulary")
         part = numpy_histograms(query_QP, database_NP, query_labels_QB, database_labels_NB, bits)
         total = part if total is None else total + part
     if total is None:

@@ -144,7 +144,7 @@ def average_precision(counts: Histograms, k: int | None = None, order: Order = "
 
     expected: AP = (1/R) Σ_d (n/N) [βm + (c + 1 − β − βC) (H(C + m) − H(C))], where β = (n − 1)/(N − 1) (0 for
     N = 1), H are the harmonic numbers and m of the group's ranks are ≤ k.
-    best, worst: the n relevant items of a group come first or last in it, at ranks C + e + j with e = 0 or N − n:
+    best, worst: the n relevant items of a group come first or last in it, at ranks C + e + j, e = 0 or N − n:
     AP = (1/R) Σ_d Σ_{j ≤ m} (c + j)/(C + e + j) = (1/R) Σ_d [m + (c − C − e) (H(C + e + m) − H(C + e))].
     """
     all_QD, relevant_QD = counts.all_QD, counts.relevant_QD
@@ -207,7 +207,7 @@ def pr_interpolated(counts: Histograms, levels: int = 11) -> Curve:
     reachable_QD = np.maximum.accumulate(np.nan_to_num(precision_QD)[:, ::-1], axis=1)[:, ::-1]
     level_E = np.linspace(0, 1, levels)
     query_Q = np.arange(len(recall_QD))
-    # A query without relevant items has precision 0 everywhere, so that it does not matter where it "reaches".
+    # A query without relevant items has precision 0 everywhere, wherever it is read.
     precision_E = [reachable_QD[query_Q, (recall_QD >= e - 1e-12).argmax(axis=1)].mean() for e in level_E]
     return Curve(np.array(precision_E), level_E)
 

@@ -54,7 +54,7 @@ def test_blocks_of_a_database_give_the_counts_of_the_whole() -> None:
     [
         ({"bits": 24}, "24 bits are packed"),
         ({"query_labels": np.ones((2, 3))}, "query: 4 codes but 2 rows"),
-        ({"database_labels": np.ones((9, 4))}, "different numbers of labels"),
+        ({"database_labels": np.ones((9, 4))}, "have 3 labels, the database 4"),
         ({"database_labels": np.ones(9)}, "multi-hot"),
         ({"database": np.zeros((0, 2), np.uint8), "database_labels": np.ones((0, 3))}, "database is empty"),
     ],
