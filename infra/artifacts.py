@@ -1,0 +1,234 @@
+"""Artifacts: immutable, addressed by what they were made from, visible only when whole.
+
+    target = Target("codes", "scahn-emoji", config={...}, inputs={"model": model.content}, revision=1)
+    ref = artifacts.lookup(store, target)
+    if ref is None:
+        with artifacts.write(store, target) as draft:
+            draft.write_json("codes.json", ...)
+        ref = draft.ref
+    artifacts.open_artifact(store, ref).read_json("codes.json")
+
+`infra.manifest` says what identity and content are and where the files lie; `infra.draft` how one is written;
+`infra.transfer` moves them between stores and cleans up.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from zarr.abc.store import Store as ZarrStore
+
+from infra import manifest as manifests
+from infra.draft import Draft as Draft
+from infra.manifest import MANIFEST, File, Manifest, checked_address
+from infra.manifest import ArtifactError as ArtifactError
+from infra.manifest import Ref as Ref
+from infra.manifest import Target as Target
+from infra.storage import Store, checked, home, open_store
+
+
+def lookup(store: Store, target: Target) -> Ref | None:
+    """The artifact that `target` asks for; None only if the store answered that it has none.
+
+    Raises: StorageError if the store cannot be asked, ArtifactError if what is there is damaged.
+    """
+    try:
+        manifest = manifests.read(store, target.address)
+    except FileNotFoundError:
+        return None
+    if manifest.identity != target.identity:
+        raise ArtifactError(f"{target.address} holds an artifact of another identity, {manifest.identity}")
+    return manifest.ref
+
+
+@contextmanager
+def write(store: Store, target: Target, *, run: dict[str, Any] | None = None) -> Iterator[Draft]:
+    """Write an artifact: it exists when the block ends well, and not before.
+
+    `run` (and `draft.run`) holds times and hardware; it is kept in the manifest, outside identity and
+    content.  After an error the finished parts stay for the next attempt, the rest for `transfer.gc`.
+    Raises: ArtifactError if another process published the same target with other content meanwhile.
+    """
+    draft = Draft(store, target, run)
+    yield draft
+    draft.publish()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A published artifact.  Picklable.  Every file read whole is checked against the manifest."""
+
+    store: Store
+    manifest: Manifest
+
+    @property
+    def ref(self) -> Ref:
+        return self.manifest.ref
+
+    @property
+    def files(self) -> dict[str, File]:
+        """The files by path below the artifact."""
+        return self.manifest.files
+
+    def path(self, rel: str) -> str:
+        """The place of the file or folder `rel` in the store."""
+        return f"{self.manifest.prefix}/{checked(rel)}"
+
+    def read_bytes(self, rel: str) -> bytes:
+        """The file, whole and verified."""
+        file = self._listed(rel)
+        data = self.store.read_bytes(self.path(rel))
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            raise _mismatch(self.store, self.path(rel))
+        return data
+
+    def open(self, rel: str) -> IO[bytes]:
+        """The file, verified, as a stream in memory."""
+        return io.BytesIO(self.read_bytes(rel))
+
+    def read_json(self, rel: str) -> Any:
+        return json.loads(self.read_bytes(rel))
+
+    def read_table(self, rel: str) -> pa.Table:
+        """A Parquet file."""
+        return pq.read_table(pa.BufferReader(self.read_bytes(rel)))
+
+    def zarr(self, rel: str) -> ZarrStore:
+        """A read-only Zarr store.
+
+        No file may be missing or cut short, as Zarr would read zeros in its place.  What is in the chunks is
+        checked by Zarr as it reads them, if the arrays were written with crc32c, and by `verify`.
+        """
+        below = self.path(rel)
+        listed = {
+            self.path(name): file.size for name, file in self.files.items() if name.startswith(rel + "/")
+        }
+        if not listed:
+            raise ArtifactError(
+                f"{self.ref.address} has no Zarr group {rel!r}; it has {', '.join(self.files)}"
+            )
+        found = self.store.sizes(below)
+        if damaged := [path for path in listed if found.get(path) != listed[path]]:
+            raise ArtifactError(
+                f"{self.store.url}/{damaged[0]} is missing or cut short; pull or compute it again"
+            )
+        return self.store.zarr(below)
+
+    def local(self, rel: str | None = None) -> Path:
+        """A verified file, or the folder of all files, on this machine; fetched if it is elsewhere."""
+        store = self.store
+        if store.local_path("") is None:
+            store = open_store(str(home() / "cache"))
+        for name in [rel] if rel is not None else self.files:
+            fetch(self.store, store, self.path(name), self._listed(name))
+        place = store.local_path(self.path(rel) if rel is not None else self.manifest.prefix)
+        assert place is not None
+        return place
+
+    def part_digest(self, rel: str) -> str:
+        """SHA-256 over the names and checksums of all files below the folder `rel`."""
+        return manifests.content(self.files, below=rel)
+
+    def _listed(self, rel: str) -> File:
+        if rel not in self.files:
+            raise ArtifactError(f"{self.ref.address} has no file {rel!r}; it has {', '.join(self.files)}")
+        return self.files[rel]
+
+
+def open_artifact(store: Store, which: Ref | str) -> Reading:
+    """Read the artifact at an address, or the very one that a reference means.
+
+    Raises: FileNotFoundError if there is none, ArtifactError if it is damaged or has other content.
+    """
+    address = which if isinstance(which, str) else which.address
+    try:
+        manifest = manifests.read(store, address)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"no artifact {address} in {store.url}; cmh ls shows those there are"
+        ) from error
+    if isinstance(which, Ref) and manifest.ref != which:
+        raise ArtifactError(f"{address} in {store.url} has content {manifest.content}, not {which.content}")
+    return Reading(store, manifest)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file of an artifact."""
+
+    path: str  # in the store
+    what: str
+
+
+def verify(store: Store, which: Ref | str) -> list[Problem]:
+    """Read every file of the artifact and say what does not match; nothing if all does.
+
+    Raises: FileNotFoundError if there is no manifest, StorageError if the store cannot be asked.
+    """
+    address = which if isinstance(which, str) else which.address
+    try:
+        manifest = manifests.read(store, address)
+    except ArtifactError as error:
+        return [Problem(f"{checked_address(address)}/{MANIFEST}", str(error))]
+    found = store.sizes(manifest.prefix)
+    problems = []
+    for name, file in manifest.files.items():
+        path = f"{manifest.prefix}/{name}"
+        if path not in found:
+            problems.append(Problem(path, "is missing"))
+        elif found[path] != file.size:
+            problems.append(Problem(path, f"has {found[path]} bytes instead of {file.size}"))
+        elif store.digest(path).sha256 != file.sha256:
+            problems.append(Problem(path, "does not match its checksum"))
+    listed = {f"{manifest.prefix}/{name}" for name in manifest.files}
+    return problems + [Problem(path, "is not in the manifest") for path in found if path not in listed]
+
+
+def list_artifacts(store: Store, kind: str | None = None) -> list[Manifest]:
+    """The manifests of all published artifacts, by address.  Raises ArtifactError at a damaged one."""
+    found = []
+    for address in addresses(store, kind):
+        try:
+            found.append(manifests.read(store, address))
+        except FileNotFoundError:  # only unfinished attempts there
+            continue
+    return found
+
+
+def addresses(store: Store, kind: str | None = None) -> list[str]:
+    """Every address at which something was published or begun."""
+    return [
+        f"{one}/{name}/{identity}"
+        for one in ([kind] if kind else store.folders(""))
+        for name in store.folders(one)
+        for identity in store.folders(f"{one}/{name}")
+    ]
+
+
+def fetch(source: Store, target: Store, path: str, file: File) -> bool:
+    """Make sure that `target` holds the file, whole and verified; False if it did already."""
+    try:
+        if target.digest(path) == (file.size, file.sha256):
+            return False
+    except FileNotFoundError:
+        pass
+    if source.url == target.url:
+        raise _mismatch(source, path)
+    data = source.read_bytes(path)
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise _mismatch(source, path)
+    target.write_bytes(path, data)
+    return True
+
+
+def _mismatch(store: Store, path: str) -> ArtifactError:
+    return ArtifactError(
+        f"{store.url}/{path} is missing or does not match its checksum; pull or compute it again"
+    )

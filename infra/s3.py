@@ -1,0 +1,145 @@
+"""A store in an S3 bucket.  `infra.storage` makes it, and says what the methods promise.
+
+s3fs retries what may pass by itself (broken connections, throttling, 5xx) with growing pauses; what it gives
+up on becomes a StorageError.  It reports a missing bucket as a missing file; here that is an error too.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, Literal
+
+import s3fs
+import zarr.storage
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+from infra.storage import PARTIAL, Digest, Entry, StorageError, checked, hash_stream
+
+TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 4, "mode": "standard"}}
+REMEDY = "check AWS_ENDPOINT_URL, the AWS_* credentials and their rights on the bucket, or run cmh doctor"
+
+
+class S3Store:
+    """Objects below a prefix of a bucket."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._root = self.url.removeprefix("s3://")
+        checked(self._root)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return S3Store, (self.url,)
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.url!r})"
+
+    def exists(self, path: str) -> bool:
+        try:
+            with self._translated(path):
+                return bool(self._fs.info(self._key(path)))
+        except FileNotFoundError:
+            return False
+
+    def read_bytes(self, path: str) -> bytes:
+        with self._translated(path):
+            return bytes(self._fs.cat_file(self._key(path)))
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        with self._translated(path):
+            self._fs.pipe_file(self._key(path), data)
+
+    def create_exclusive(self, path: str, data: bytes) -> bool:
+        with self._translated(path):
+            try:
+                self._fs.pipe_file(self._key(path), data, mode="create")  # If-None-Match: *
+            except OSError as error:
+                if _code(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
+                    return False
+                raise
+        return True
+
+    def entries(self, prefix: str) -> dict[str, Entry]:
+        with self._translated(prefix):
+            found = self._fs.find(self._key(prefix), detail=True)
+        return {
+            key.removeprefix(self._root + "/"): Entry(info["size"], info["LastModified"].timestamp())
+            for key, info in sorted(found.items())
+            if not key.endswith(PARTIAL)
+        }
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        return {path: entry.size for path, entry in self.entries(prefix).items()}
+
+    def folders(self, prefix: str) -> list[str]:
+        try:
+            with self._translated(prefix):
+                children = self._fs.ls(self._key(prefix), detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(child["name"].rsplit("/", 1)[-1] for child in children if child["type"] == "directory")
+
+    def delete(self, path: str) -> None:
+        keys = [self._key(found) for found in self.entries(checked(path))]
+        with self._translated(path):
+            if keys or self._fs.exists(self._key(path)):
+                self._fs.rm(keys or self._key(path))
+
+    def copy(self, source: str, target: str) -> None:
+        with self._translated(source):
+            self._fs.cp_file(self._key(source), self._key(target))
+
+    @contextmanager
+    def open(self, path: str, mode: Literal["rb", "wb"]) -> Iterator[IO[bytes]]:
+        if mode == "rb":
+            with self._translated(path):
+                stream = self._fs.open(self._key(path), "rb")
+            with stream:
+                yield stream
+        else:  # s3fs's own file would commit what was written before an error
+            with tempfile.NamedTemporaryFile() as written:
+                yield written.file
+                written.flush()
+                with self._translated(path):
+                    self._fs.put_file(written.name, self._key(path))
+
+    def digest(self, path: str) -> Digest:
+        with self.open(path, "rb") as stream, self._translated(path):
+            return hash_stream(stream)
+
+    def flush(self, paths: list[str]) -> None:
+        """Nothing to do: a PUT that was answered is kept."""
+
+    def local_path(self, path: str) -> None:
+        return None
+
+    def zarr(self, path: str, *, read_only: bool = True) -> zarr.storage.FsspecStore:
+        fs = s3fs.S3FileSystem(asynchronous=True, use_listings_cache=False, config_kwargs=TIMEOUTS)
+        return zarr.storage.FsspecStore(fs, read_only=read_only, path=self._key(path))
+
+    @property
+    def _fs(self) -> Any:
+        # fsspec keeps one instance per process, thread and set of options, so this is cheap and fork-safe
+        return s3fs.S3FileSystem(use_listings_cache=False, config_kwargs=TIMEOUTS)
+
+    def _key(self, path: str) -> str:
+        return f"{self._root}/{checked(path)}" if path else self._root
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        """Let misses pass and turn every other failure into a StorageError."""
+        try:
+            yield
+        except StorageError:
+            raise
+        except (OSError, BotoCoreError, ClientError, TimeoutError) as error:
+            if isinstance(error, FileNotFoundError) and _code(error) != "NoSuchBucket":
+                raise
+            endpoint = os.environ.get("AWS_ENDPOINT_URL", "AWS").rsplit("@", 1)[-1]
+            raise StorageError(f"{self.url}/{path} at {endpoint}: {error}; {REMEDY}") from error
+
+
+def _code(error: BaseException) -> str:
+    """S3's name for what happened, "" if it said nothing."""
+    cause = error.__cause__ if isinstance(error.__cause__, ClientError) else error
+    return str(getattr(cause, "response", {}).get("Error", {}).get("Code", ""))

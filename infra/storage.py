@@ -1,0 +1,152 @@
+"""Where bytes are kept: a local folder or an S3 bucket, behind the same few operations.
+
+A miss (`FileNotFoundError`) is told from an outage or a refusal (`StorageError`), so that nobody takes a
+broken network for an empty store.  Writes are whole or absent: a temporary file and a rename locally, one PUT
+on S3.  Paths are relative to the store, with forward slashes; a path that could leave the store is refused,
+because paths are read from manifests that others wrote.
+
+A store is pickled as its URL and opened again on the worker, with the credentials found there; an account's
+secrets are therefore in no pickle, no manifest and no `repr`.
+"""
+
+import hashlib
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from zarr.abc.store import Store as ZarrStore
+
+PARTIAL = ".partial"
+"""Ending of files being written, ours and Zarr's; they are never listed."""
+
+CHUNK = 1 << 20
+
+
+class StorageError(OSError):
+    """The store could not be asked or did not obey: an outage or a refusal, never a plain miss."""
+
+
+class Entry(NamedTuple):
+    """What a listing knows of a file."""
+
+    size: int
+    modified: float  # seconds since 1970
+
+
+class Digest(NamedTuple):
+    """What reading a file from end to end tells."""
+
+    size: int
+    sha256: str
+
+
+class Store(Protocol):
+    """The operations that a local folder and a bucket share.
+
+    All of them raise ValueError for a path that is not plainly inside the store, FileNotFoundError where
+    there is no such file, and StorageError for everything else that goes wrong outside this process.
+    """
+
+    url: str
+
+    def exists(self, path: str) -> bool: ...
+    def read_bytes(self, path: str) -> bytes: ...
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Write the file whole; replace an older one."""
+
+    def create_exclusive(self, path: str, data: bytes) -> bool:
+        """Write the file only if there is none; False if there is.  Of several callers one gets True."""
+
+    def entries(self, prefix: str) -> dict[str, Entry]:
+        """Every file below the folder `prefix` ("" is the whole store) by its path in the store, sorted."""
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The sizes of the files below the folder `prefix`, by path, sorted."""
+
+    def folders(self, prefix: str) -> list[str]:
+        """Names of the folders directly below `prefix`, sorted."""
+
+    def delete(self, path: str) -> None:
+        """Remove the file, or the folder with all that it holds; nothing happens if there is neither."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a file within the store without moving its bytes (hard link; server-side copy)."""
+
+    def open(self, path: str, mode: Literal["rb", "wb"]) -> AbstractContextManager[IO[bytes]]:
+        """Open for "rb" or "wb"; what was written appears when the block ends well, and not otherwise."""
+
+    def digest(self, path: str) -> Digest:
+        """Size and SHA-256 of the file, read block by block."""
+
+    def flush(self, paths: list[str]) -> None:
+        """Return when these files would survive a power failure."""
+
+    def local_path(self, path: str) -> Path | None:
+        """Where the file lies on this machine; None if it lies elsewhere."""
+
+    def zarr(self, path: str, *, read_only: bool = True) -> ZarrStore:
+        """A Zarr store over the folder `path`; picklable, for threads, processes and other machines."""
+
+
+def home() -> Path:
+    """The project's own folder on this machine: CMH_HOME, or .cmh below the working directory."""
+    return Path(os.environ.get("CMH_HOME") or ".cmh").absolute()
+
+
+def default_url() -> str:
+    """Where artifacts are kept: CMH_STORE, or the folder `store` in `home()`."""
+    return os.environ.get("CMH_STORE") or str(home() / "store")
+
+
+def open_store(url: str | None = None) -> Store:
+    """The store at `url`: a folder, `file:///folder` or `s3://bucket/prefix`; by default `default_url()`.
+
+    Nothing is read or written yet.  S3 takes its endpoint from AWS_ENDPOINT_URL and its credentials from the
+    usual AWS_* variables or files.
+    """
+    url = url or default_url()
+    parts = urlsplit(url)
+    if parts.username or parts.password:
+        raise ValueError(
+            "a store's URL must not hold credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
+        )
+    if parts.scheme == "s3":
+        from infra.s3 import S3Store  # botocore takes most of a second to import
+
+        return S3Store(url)
+    if parts.scheme not in ("", "file"):
+        raise ValueError(
+            f"store {url!r} is of an unknown kind; give a folder, file:///… or s3://bucket/prefix"
+        )
+    from infra.folder import FolderStore
+
+    return FolderStore(parts.path if parts.scheme else url)
+
+
+def checked(path: str) -> str:
+    """`path` itself if it is plainly inside the store.
+
+    >>> checked("model/scahn/weights.safetensors")
+    'model/scahn/weights.safetensors'
+    >>> checked("a/../../etc/passwd")
+    Traceback (most recent call last):
+    ValueError: path 'a/../../etc/passwd' is not plainly inside the store: ...
+    """
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in path or not path.isprintable():
+        raise ValueError(
+            f"path {path!r} is not plainly inside the store: it must be relative, with forward slashes, "
+            "and have no empty, '.' or '..' parts"
+        )
+    return path
+
+
+def hash_stream(stream: IO[bytes]) -> Digest:
+    """Size and SHA-256 of everything that is left in `stream`."""
+    sha256, size = hashlib.sha256(), 0
+    while block := stream.read(CHUNK):
+        sha256.update(block)
+        size += len(block)
+    return Digest(size, sha256.hexdigest())
