@@ -1,0 +1,77 @@
+"""The tables of a report against the metrics they are taken from, on random codes with a planted signal.
+
+import numpy as np
+import pytest
+
+from cmh import hamming, metrics, report
+
+BITS = 16
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """Sixty items whose codes carry their class in the last eight bits, and noise in the first eight."""
+    rng = np.random.default_rng(0)
+    classes = rng.integers(4, size=60)
+    centres = rng.choice([-1.0, 1.0], (4, 8))
+    real = {
+        side: np.hstack([rng.standard_normal((60, 8)), centres[classes] + 0.3 * rng.standard_normal((60, 8))])
+        for side in ("image", "text")
+    }
+    codes = {side: hamming.pack(u > 0) for side, u in real.items()}
+    label = np.eye(4, dtype=np.uint8)[classes]
+    return report.Judged(codes, label, np.arange(20), np.arange(20, 60))
+
+
+@pytest.fixture(scope="module")
+def tables(judged):
+    orders = {"signal first": np.r_[8:16, 0:8], "noise first": np.arange(16)}
+    return report.measure(judged, (8, 16), 2, orders)
+
+
+def test_map_of_every_direction_is_that_of_the_metrics_module(judged, tables):
+    """A report's MAP is `metrics.evaluate` on the sides that its direction names."""
+    for direction, (query, database) in report.DIRECTIONS.items():
+        direct = metrics.evaluate(
+            judged.codes[query][:20],
+            judged.codes[database][20:],
+            judged.label_NL[:20],
+            judged.label_NL[20:],
+            BITS,
+        ).map
+        assert report.value(tables[0], "map", direction, 16) == pytest.approx(direct)
+
+
+def test_orders_of_bits_are_told_apart(tables):
+    """Eight bits of signal beat eight bits of noise; all sixteen are the same in any order."""
+    signal, noise = (
+        report.value(tables[0], "map", "image_to_text", 8, order) for order in ("signal first", "noise first")
+    )
+    assert signal > noise + 0.2
+    assert report.value(tables[0], "map", "image_to_text", 8) == pytest.approx(noise)
+    full = {
+        r["value"] for r in report.select(tables[0], "map") if r["bits"] == 16 and "first" in r["ranking"]
+    }
+    assert len(full) == 2  # one per direction
+
+
+def test_intervals_hold_their_value_and_random_codes_stay_at_chance(tables):
+    """Every MAP lies in its interval, and the floor is near the share of relevant items."""
+    for row in report.select(tables[0], "map"):
+        assert row["low"] <= row["value"] <= row["high"]
+    floor = report.value(tables[0], "map", "image_to_text", 16, "random codes")
+    assert floor == pytest.approx(report.value(tables[0], "chance", "image_to_text", 16), abs=0.08)
+
+
+def test_curves_fall_from_the_first_rank_and_end_at_chance(tables):
+    """precision@N of a useful code starts high; at the whole database it is the share of relevant items."""
+    curve = report.panels(tables[1], "precision_at", ["image_to_text"])["image_to_text"]["16 bits"]
+    assert curve[0][-1] == 40
+    assert curve[1][-1] == pytest.approx(report.value(tables[0], "chance", "image_to_text", 16))
+    assert curve[1][0] > 0.6
+
+
+def test_a_figure_that_is_not_there_is_an_error(tables):
+    """Asking for a length that was not measured says so."""
+    with pytest.raises(ValueError, match="no map of image_to_text at 32 bits"):
+        report.value(tables[0], "map", "image_to_text", 32)
