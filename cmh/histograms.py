@@ -4,21 +4,23 @@ These counts are all that MAP, precision, recall and their curves need (`cmh.met
 the order of the database, so ties are treated exactly, and the counts of parts of a database add up.
 
 Shape suffixes: Q = queries, N = database items, P = bytes of a packed code, L = labels, B = their bytes,
-W = words of 64 bits, D = bits + 1 distances.
+W and X = words of 64 bits of codes and labels, D = bits + 1 distances, G = grades 0, 1, ...
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cmh import hamming
+from cmh import hamming, kernels, pool
 from cmh.hamming import Codes
 
 Counts = NDArray[np.int64]
 Block = tuple[Codes, ArrayLike]
 """A part of a database: packed codes (n, P) and multi-hot labels (n, L)."""
+
+_QUERIES_AT_ONCE = 16  # their histograms fit the first-level cache beside a tile
 
 
 @dataclass(frozen=True)
@@ -41,67 +43,131 @@ class Histograms:
         return np.asarray(self.relevant_QD.sum(axis=1))
 
 
+def stack(parts: Sequence[Histograms]) -> Histograms:
+    """The histograms of several parts of the queries, in their order."""
+    return Histograms(
+        np.concatenate([p.all_QD for p in parts]), np.concatenate([p.relevant_QD for p in parts])
+    )
+
+
 def distance_histograms(
-    query_QP: Codes, database_NP: Codes, query_labels_QL: ArrayLike, database_labels_NL: ArrayLike, bits: int
+    query_QP: Codes,
+    database_NP: Codes,
+    query_labels_QL: ArrayLike,
+    database_labels_NL: ArrayLike,
+    bits: int,
+    *,
+    threads: int | None = None,
 ) -> Histograms:
     """Counts of all and of relevant items per distance; relevant is what shares a label with the query.
 
+    threads: None takes `cmh.pool.available_threads()`.
     Raises: ValueError if shapes disagree, codes are not of `bits` bits, or a side is empty.
     """
-    return stream_histograms(query_QP, query_labels_QL, [(database_NP, database_labels_NL)], bits)
+    blocks = [(database_NP, database_labels_NL)]
+    return stream_histograms(query_QP, query_labels_QL, blocks, bits, threads=threads)
 
 
 def stream_histograms(
-    query_QP: Codes, query_labels_QL: ArrayLike, blocks: Iterable[Block], bits: int
+    query_QP: Codes,
+    query_labels_QL: ArrayLike,
+    blocks: Iterable[Block],
+    bits: int,
+    *,
+    threads: int | None = None,
 ) -> Histograms:
     """As `distance_histograms`, for a database that comes in blocks and may be larger than memory."""
-    query_labels_QB = _checked(query_QP, query_labels_QL, bits, "query")
-    total: Histograms | None = None
+    counts_QGD = grade_counts(query_QP, query_labels_QL, blocks, bits, grades=2, threads=threads)
+    return Histograms(counts_QGD.sum(axis=1), counts_QGD[:, 1])
+
+
+def grade_counts(
+    query_QP: Codes,
+    query_labels_QL: ArrayLike,
+    blocks: Iterable[Block],
+    bits: int,
+    *,
+    grades: int,
+    threads: int | None = None,
+) -> Counts:
+    """Items per grade and distance, (Q, G, D).
+
+    With 2 grades an item has grade 1 if it shares any label; with more, the grade is the number of labels
+    that it shares, which must be below `grades`.
+    """
+    _check(query_QP, query_labels_QL, bits, "query")
+    labels = np.shape(query_labels_QL)[1]
+    query_QW, labels_QX = hamming.words(query_QP), hamming.words(pack_labels(query_labels_QL))
+    counts_QGD = np.zeros((len(query_QP), grades, bits + 1), np.int64)
+    empty = True
     for database_NP, database_labels_NL in blocks:
-        database_labels_NB = _checked(database_NP, database_labels_NL, bits, "database")
-        ours, theirs = np.shape(query_labels_QL)[1], np.shape(database_labels_NL)[1]
-        if ours != theirs:
-            raise ValueError(f"queries have {ours} labels, the database {theirs}; use one label vocabulary")
-        part = numpy_histograms(query_QP, database_NP, query_labels_QB, database_labels_NB, bits)
-        total = part if total is None else total + part
-    if total is None:
+        _check(database_NP, database_labels_NL, bits, "database")
+        if np.shape(database_labels_NL)[1] != labels:
+            theirs = np.shape(database_labels_NL)[1]
+            raise ValueError(f"queries have {labels} labels, the database {theirs}; use one label vocabulary")
+        database_WN = np.ascontiguousarray(hamming.words(database_NP).T)
+        labels_XN = np.ascontiguousarray(hamming.words(pack_labels(database_labels_NL)).T)
+        _add_counts(query_QW, database_WN, labels_QX, labels_XN, counts_QGD, threads)
+        empty = False
+    if empty:
         raise ValueError("the database has no blocks; there is nothing to rank")
-    return total
+    return counts_QGD
+
+
+def _add_counts(
+    query_QW: kernels.Words,
+    database_WN: kernels.Words,
+    labels_QX: kernels.Words,
+    labels_XN: kernels.Words,
+    counts_QGD: Counts,
+    threads: int | None,
+) -> None:
+    """`kernels.add_counts` over groups of queries, on several threads."""
+    grades, distances = counts_QGD.shape[1:]
+    key_type = np.min_scalar_type(grades * (1 << (distances - 1).bit_length()) - 1)
+
+    def count(first: int) -> None:
+        some = slice(first, first + _QUERIES_AT_ONCE)
+        key_T = np.empty(kernels.TILE, key_type)
+        kernels.add_counts(
+            query_QW[some], database_WN, labels_QX[some], labels_XN, grades > 2, key_T, counts_QGD[some]
+        )
+
+    pool.run(count, range(0, len(query_QW), _QUERIES_AT_ONCE), threads)
 
 
 def numpy_histograms(
-    query_QP: Codes, database_NP: Codes, query_labels_QB: Codes, database_labels_NB: Codes, bits: int
+    query_QP: Codes, database_NP: Codes, query_labels_QL: ArrayLike, database_labels_NL: ArrayLike, bits: int
 ) -> Histograms:
-    """The same by NumPy alone, one query at a time: what the fast kernel is held against."""
-    query_labels_QW, database_labels_NW = hamming.words(query_labels_QB), hamming.words(database_labels_NB)
-    counts = np.zeros((2, len(query_QP), bits + 1), np.int64)
-    for q in range(len(query_QP)):
-        distance_N = hamming.distances(query_QP[q : q + 1], database_NP)[0]
-        relevant_N = (database_labels_NW & query_labels_QW[q]).any(axis=1)
-        counts[0, q] = np.bincount(distance_N, minlength=bits + 1)
-        counts[1, q] = np.bincount(distance_N[relevant_N], minlength=bits + 1)
-    return Histograms(counts[0], counts[1])
+    """The same by NumPy alone, one query at a time: what the compiled kernel is held against."""
+    query_labels_QB, labels_NB = pack_labels(query_labels_QL), pack_labels(database_labels_NL)
+    parts = []
+    for query_P, query_labels_B in zip(query_QP, query_labels_QB, strict=True):
+        distance_N = hamming.distances(query_P[None], database_NP)[0]
+        relevant_N = (labels_NB & query_labels_B).any(axis=1)
+        counts = [np.bincount(d, minlength=bits + 1)[None] for d in (distance_N, distance_N[relevant_N])]
+        parts.append(Histograms(*counts))
+    return stack(parts)
 
 
 def pack_labels(labels_NL: ArrayLike) -> Codes:
-    """Multi-hot labels (N, L) of any number type → (N, ceil(L / 8)) bits."""
+    """Multi-hot labels (N, L) of any number type → (N, B) bytes of bits."""
     return np.packbits(np.asarray(labels_NL) > 0, axis=1)
 
 
-def _checked(codes_NP: Codes, labels_NL: ArrayLike, bits: int, side: str) -> Codes:
-    """The labels, bit-packed, once codes and labels fit each other."""
-    hamming.check(codes_NP, bits, f"{side} codes")
-    labels_NL = np.asarray(labels_NL)
-    if labels_NL.ndim != 2 or labels_NL.shape[1] == 0:
-        raise ValueError(f"{side} labels are multi-hot (items, labels), got shape {labels_NL.shape}")
-    if len(labels_NL) != len(codes_NP):
-        raise ValueError(f"{side}: {len(codes_NP)} codes but {len(labels_NL)} rows of labels")
-    if len(codes_NP) == 0:
-        raise ValueError(f"{side} is empty; there is nothing to rank")
-    return pack_labels(labels_NL)
-
-
-def batches(codes_NP: Codes, labels_NL: NDArray[np.generic], size: int = 1 << 18) -> Iterator[Block]:
+def batches(codes_NP: Codes, labels_NL: NDArray[np.generic], size: int = 1 << 20) -> Iterator[Block]:
     """Blocks of `size` rows, read one at a time: from arrays in memory, memory maps, or Zarr arrays."""
     for start in range(0, len(codes_NP), size):
         yield np.asarray(codes_NP[start : start + size]), np.asarray(labels_NL[start : start + size])
+
+
+def _check(codes_NP: Codes, labels_NL: ArrayLike, bits: int, side: str) -> None:
+    """Raise ValueError unless the codes are of `bits` bits and have one row of labels each."""
+    hamming.check(codes_NP, bits, f"{side} codes")
+    shape = np.shape(labels_NL)
+    if len(shape) != 2 or shape[1] == 0:
+        raise ValueError(f"{side} labels are multi-hot (items, labels), got shape {shape}")
+    if shape[0] != len(codes_NP):
+        raise ValueError(f"{side}: {len(codes_NP)} codes but {shape[0]} rows of labels")
+    if shape[0] == 0:
+        raise ValueError(f"{side} is empty; there is nothing to rank")

@@ -61,14 +61,17 @@ def evaluate(
     bits: int,
     *,
     zero: Literal["count", "skip"] = "count",
+    threads: int | None = None,
 ) -> "Retrieval":
     """Compare every query with the whole database once; the result answers all questions of this module.
 
     zero: queries without relevant items are counted as 0 ("count") or left out of the means ("skip").
+    threads: None takes `cmh.pool.available_threads()`.
+    A database larger than memory: `Retrieval(histograms.stream_histograms(...))`.
     Raises: ValueError as `cmh.histograms.distance_histograms`.
     """
-    counts = distance_histograms(query_QP, database_NP, query_labels_QL, database_labels_NL, bits)
-    return Retrieval(counts, zero)
+    sides = query_QP, database_NP, query_labels_QL, database_labels_NL
+    return Retrieval(distance_histograms(*sides, bits, threads=threads), zero)
 
 
 @dataclass(frozen=True)

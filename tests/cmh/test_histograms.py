@@ -35,6 +35,40 @@ def test_counts_every_pair_once(bits: int, labels: int, queries: int, items: int
     expected = slow_counts(query_QK, database_NK, query_labels_QL, labels_NL)
     assert (counts.all_QD == expected[0]).all()
     assert (counts.relevant_QD == expected[1]).all()
+    readable = histograms.numpy_histograms(
+        hamming.pack(query_QK), hamming.pack(database_NK), query_labels_QL, labels_NL, bits
+    )
+    assert (readable.all_QD == counts.all_QD).all()
+    assert (readable.relevant_QD == counts.relevant_QD).all()
+
+
+def test_compiled_kernel_equals_numpy_over_many_tiles_and_threads() -> None:
+    """Uneven tiles and groups of queries, wide codes, several label words: bit for bit NumPy's counts."""
+    for bits, labels, items in ((64, 21, 9001), (200, 81, 4096), (512, 130, 5000)):
+        query_QK, database_NK, query_labels_QL, labels_NL = problem(bits, labels, 35, items, bits)
+        sides = hamming.pack(query_QK), hamming.pack(database_NK), query_labels_QL, labels_NL, bits
+        expected = histograms.numpy_histograms(*sides)
+        for threads in (1, 3):
+            counts = histograms.distance_histograms(*sides, threads=threads)
+            assert (counts.all_QD == expected.all_QD).all()
+            assert (counts.relevant_QD == expected.relevant_QD).all()
+
+
+def test_parts_of_queries_and_database_assemble_to_the_whole() -> None:
+    """Adding over database blocks and stacking over query blocks, as a cluster does, changes nothing."""
+    query_QK, database_NK, query_labels_QL, labels_NL = problem(32, 9, 10, 100, 5)
+    query_QP, database_NP = hamming.pack(query_QK), hamming.pack(database_NK)
+
+    def part(queries: slice, items: slice) -> histograms.Histograms:
+        return histograms.distance_histograms(
+            query_QP[queries], database_NP[items], query_labels_QL[queries], labels_NL[items], 32
+        )
+
+    halves = [slice(0, 3), slice(3, None)]
+    assembled = histograms.stack([part(q, halves[0]) + part(q, halves[1]) for q in halves])
+    whole = part(slice(None), slice(None))
+    assert (assembled.all_QD == whole.all_QD).all()
+    assert (assembled.relevant_QD == whole.relevant_QD).all()
 
 
 def test_blocks_of_a_database_give_the_counts_of_the_whole() -> None:

@@ -1,0 +1,83 @@
+"""Metrics of one definite order of ties: that of a stable sort by distance, which keeps the database order.
+
+Published code mostly ranks this way (or by an unstable sort, which nobody can reproduce).  Its numbers change
+when the database is reordered; `cmh.metrics` gives those that do not.
+
+Everything follows from the ranks (1, 2, ...) of a query's relevant items, ascending.
+
+Shape suffixes: Q = queries, N = database items, P = bytes of a packed code, L = labels, R = relevant items.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cmh import hamming, histograms, pool
+from cmh.hamming import Codes
+
+Ranks = NDArray[np.int64]
+Measure = Callable[[Ranks], float]
+
+
+def evaluate(
+    query_QP: Codes,
+    database_NP: Codes,
+    query_labels_QL: ArrayLike,
+    database_labels_NL: ArrayLike,
+    measures: Mapping[str, Measure],
+    *,
+    threads: int | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """Every measure of every query, (Q,) each; take the mean.  A query without relevant items measures 0.
+
+    Example: `evaluate(..., {"map": average_precision, "map@50": lambda r: average_precision(r, 50)})`.
+    """
+    query_labels_QB = histograms.pack_labels(query_labels_QL)
+    labels_NB = histograms.pack_labels(database_labels_NL)
+
+    def measure(q: int) -> list[float]:
+        distance_N = hamming.distances(query_QP[q : q + 1], database_NP)[0]
+        relevant_N = (labels_NB & query_labels_QB[q]).any(axis=1)
+        rank_R = stable_ranks(distance_N, relevant_N)
+        return [function(rank_R) for function in measures.values()]
+
+    score_QM = np.array(pool.run(measure, range(len(query_QP)), threads))
+    return dict(zip(measures, score_QM.T, strict=True))
+
+
+def stable_ranks(distance_N: NDArray[Any], relevant_N: NDArray[np.bool_]) -> Ranks:
+    """Ranks of the relevant items, ascending; of two at the same distance the first in the database wins."""
+    return np.flatnonzero(relevant_N[np.argsort(distance_N, kind="stable")]) + 1
+
+
+def average_precision(rank_R: Ranks, k: int | None = None) -> float:
+    """AP of the first k ranks (of all where None), divided by min(k, R)."""
+    best = len(rank_R) if k is None else min(k, len(rank_R))
+    return _sum_of_precisions(rank_R if k is None else rank_R[rank_R <= k]) / max(best, 1)
+
+
+def average_precision_retrieved(rank_R: Ranks, k: int) -> float:
+    """AP of the first k ranks divided by the relevant items *among them*, as DCMH's MATLAB code and DJSRH do.
+
+    It rewards finding less: one hit at rank 1 scores 1, however much else is missed.
+    """
+    found_R = rank_R[rank_R <= k]
+    return _sum_of_precisions(found_R) / max(len(found_R), 1)
+
+
+def first_k_relevant(rank_R: Ranks, k: int) -> float:
+    """Mean precision at the first min(k, R) *relevant* items, at whatever rank: `calc_map_k` of most PyTorch
+    repositories, published as MAP@k although it cuts no ranking."""
+    first_R = rank_R[:k]
+    return _sum_of_precisions(first_R) / max(len(first_R), 1)
+
+
+def precision_at(rank_R: Ranks, k: int) -> float:
+    """Share of relevant items among the first k ranks."""
+    return float((rank_R <= k).sum() / k)
+
+
+def _sum_of_precisions(rank_R: Ranks) -> float:
+    return float((np.arange(1, len(rank_R) + 1) / rank_R).sum())
