@@ -5,7 +5,11 @@ terms that train them.  Training runs in *phases*, because the published methods
 image tower against the memory of text codes and then the other way round, ADAH plays attention against
 hashing.  One phase moves some submodules, reads one modality or both, and has an optimiser of its own.
 
-Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = labels, C, H, W = image.
+A method without gradients has no phases: it *solves* for its hash functions from all training items at once,
+and keeps them in float64 buffers, so that a model is saved, loaded and encoded with like any other.
+
+Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = labels, C, H, W = image,
+F = image features.
 `u` is a relaxed code in [-1, 1]; `b` is a code in {-1, +1}.
 """
 
@@ -15,14 +19,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from cmh.memory import CodeMemory
 
 Stages = tuple[Tensor, ...]
-"""What an image tower reads: either one uint8 image batch (B, 3, H, W), which a trainable backbone turns into
-stage maps, or the stage maps (B, C_s, H_s, W_s) of a frozen backbone, float32 (H_s = W_s = 1 where pooled)."""
+"""What an image tower reads: either one uint8 image batch (B, 3, H, W), which a trainable backbone turns
+into stage maps, or the maps (B, C_s, H_s, W_s) of a frozen one, float32 (H_s = W_s = 1 where pooled)."""
 
 
 class Batch(NamedTuple):
@@ -36,7 +42,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """How one phase's parameters move.  The learning rate falls geometrically, lr * decay^(epoch / epochs)."""
+    """How one phase's parameters move.  The learning rate falls geometrically: lr decay^(epoch / epochs)."""
 
     kind: Literal["sgd", "adam"] = "sgd"
     lr: float
@@ -51,7 +57,8 @@ class Phase:
     """A part of each epoch in which only `modules` (names of direct submodules) move.
 
     `steps` None: one full pass over the training set, then the next phase begins.
-    `steps` k: k batches, then the next phase takes its k, in turn, until every item was seen once.
+    `steps` k: k batches, then the next phase takes its k, in turn, until every item was seen once:
+    consecutive phases with `steps` share one pass over the training set.
     """
 
     name: str
@@ -86,19 +93,35 @@ class Method(nn.Module, ABC):
         super().__init__()
 
     @property
-    @abstractmethod
     def phases(self) -> tuple[Phase, ...]:
-        """The phases of one epoch, in order."""
+        """The phases of one epoch, in order; none for a method that implements `solve` in place of `forward`."""
+        return ()
 
-    @abstractmethod
     def forward(self, phase: str, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Weighted loss terms by name, scalars; the trainer adds them.
 
-        Called through DistributedDataParallel, so every use of a parameter in training happens in here.
+        torch's generator is seeded before each call by (seed, epoch, pass, step), alike on all workers; what
+        must not depend on their number is drawn for the global batch and cut, `[rank() :: world_size()]`.
         Each term is a mean over the *global* batch: a mean over the local rows for terms that are sums over
         items (the gradients are averaged over workers), and computed on `cmh.parallel.gather(...)`ed codes
         for terms over pairs within the batch.  The method writes its current codes to `memory`.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no phases; train it with cmh.solver.solve")
+
+    def solve(
+        self,
+        image_NF: NDArray[np.float64],
+        text_ND: NDArray[np.float64],
+        labels_NL: NDArray[np.bool_],
+        seed: int,
+    ) -> NDArray[np.int8] | None:
+        """Learn the hash functions from all training items and keep them in float64 buffers.
+
+        image_NF: `pool`ed stages of a frozen backbone, or whatever features the dataset brings.
+        Returns: the codes {-1, +1} of the training items, (N, K), where the method learns one code for both
+        modalities of an item (*unified* codes); else None.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has phases; train it with cmh.trainer.fit")
 
     @abstractmethod
     def encode_image(self, image: Stages) -> Tensor:

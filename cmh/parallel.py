@@ -65,6 +65,13 @@ def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Overwrite every tensor with the first worker's."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
 def sync_batchnorm(module: nn.Module) -> nn.Module:
     """`module` with every batch norm made one over the global batch; parameters and keys stay the same.
 

@@ -1,0 +1,72 @@
+"""The state of a training run on disk: `state.safetensors` and `state.json`, nothing that could execute."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run needs to go on as if it had never stopped.
+
+    tensors: `model/…`, `best/…` (the best model so far), `memory/…`, `optimizer/<phase>/<number>/…`.
+    facts: JSON; the settings, and what every epoch gave.
+    No random state: every draw is seeded by its place in the run.
+    """
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors below `name/`, without that prefix."""
+        return {k.removeprefix(f"{name}/"): v for k, v in self.tensors.items() if k.startswith(f"{name}/")}
+
+
+def save(state: State, folder: Path) -> None:
+    """Write `state` into `folder`."""
+    # cloned: safetensors refuses tensors that share memory, as tied weights do
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.tensors.items()}
+    save_file(tensors, folder / "state.safetensors")
+    (folder / "state.json").write_text(json.dumps(state.facts))
+
+
+def load(folder: Path) -> State:
+    """Read what `save` wrote; tensors are on the CPU."""
+    with safe_open(folder / "state.safetensors", framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    return State(tensors, json.loads((folder / "state.json").read_text()))
+
+
+def prefixed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors below `name/`."""
+    return {f"{name}/{key}": value for key, value in tensors.items()}
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's moments as `<parameter number>/<name>`."""
+    return {
+        f"{number}/{name}": value
+        for number, moments in optimizer.state_dict()["state"].items()
+        for name, value in moments.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave; learning rates are not part of it."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split("/")
+        moments.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def module_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of the module's parameters and buffers by name."""
+    return {name: t.detach().clone() for name, t in module.state_dict().items()}

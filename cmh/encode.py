@@ -1,0 +1,61 @@
+"""Items in, packed codes out.
+
+Shape suffixes: n = items, B = batch, K = bits, P = packed bytes.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cmh import hamming
+from cmh.dataset import Items, Slice, batches
+from cmh.memory import Side
+from cmh.method import Method
+
+
+def encode(method: Method, items: Items, side: Side, batch_size: int = 128) -> NDArray[np.float32]:
+    """Relaxed codes u_nK float32 in [-1, 1] of one modality, in evaluation mode, on the method's own device.
+
+    The result of an item does not depend on the items beside it beyond float rounding.
+    """
+    device = next(method.parameters()).device
+    parts = (Slice(rows, side) for rows in _blocks(len(items), batch_size))
+    u_nK = np.empty((len(items), method.bits), np.float32)
+    was_training = method.training
+    method.eval()
+    with torch.inference_mode():
+        for batch in batches(items, parts, device):
+            u_BK: Tensor
+            if batch.image is not None:
+                u_BK = method.encode_image(batch.image)
+            else:
+                assert batch.text_BD is not None
+                u_BK = method.encode_text(batch.text_BD)
+            u_nK[batch.index_B.cpu().numpy()] = u_BK.float().cpu().numpy()
+    method.train(was_training)
+    return u_nK
+
+
+def codes(u_nK: NDArray[np.float32], order: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Packed codes (n, P) of relaxed ones, bit `order[k]` of the model at position k; sign(0) = +1.
+
+    Raises:
+        ValueError: codes that are not numbers.
+    """
+    return hamming.pack(u_nK[:, order])
+
+
+def order(method: Method) -> NDArray[np.int64]:
+    """(K,) bits of the model by falling significance, ties by number; as they are where a method has none."""
+    significance_K = method.significance()
+    if significance_K is None:
+        return np.arange(method.bits)
+    return np.argsort(-significance_K.detach().cpu().double().numpy(), kind="stable")
+
+
+def _blocks(items: int, size: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, items, size):
+        yield np.arange(start, min(start + size, items))

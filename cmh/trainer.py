@@ -1,0 +1,286 @@
+"""Training of any method: epochs, phases, batches, validation, best model, early stop, resumption.
+
+`fit` runs in one process or in every process of a group (`cmh.parallel`); it knows nothing of who started it.
+What it computes is a function of the data, the method and `Config`: every random draw is seeded by its place
+in the run (seed, epoch, pass, step), so a run that was resumed after any epoch ends bit for bit like one that
+never stopped, and W workers do what one does up to the rounding of sums.
+
+An epoch takes the method's phases in turn, as `cmh.schedule` says.
+
+Shape suffixes: B = batch, n = items, K = bits.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cmh import checkpoint, hamming, metrics, parallel, schedule
+from cmh.checkpoint import State
+from cmh.dataset import Items, Slice, batches
+from cmh.divergence import CollapsedCodes as CollapsedCodes
+from cmh.divergence import NonFiniteLoss as NonFiniteLoss
+from cmh.divergence import Terms
+from cmh.encode import encode
+from cmh.memory import CodeMemory, Side
+from cmh.method import Batch, Method, Phase
+from cmh.schedule import Step
+
+VALIDATION_DATABASE = 4096  # training items that the validation queries search, evenly taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How long to train and with which batches; learning rates belong to the method."""
+
+    epochs: int
+    batch_size: int  # of all workers together
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: mixed, needs a GPU
+    patience: int | None = None  # epochs without a better validation MAP before stopping; None: never
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What one epoch gave.  MAP is over the whole ranking of training items by validation queries."""
+
+    number: int  # from 1
+    terms: dict[str, float]  # mean of each loss term over the steps, by `<phase>/<term>`
+    learning_rates: dict[str, float]  # by phase
+    map_image_to_text: float
+    map_text_to_image: float
+
+    @property
+    def score(self) -> float:
+        """Mean of both directions; the best epoch is the one where it is highest, the first of equals."""
+        return (self.map_image_to_text + self.map_text_to_image) / 2
+
+
+OnEpoch = Callable[[Epoch, State], None]
+
+
+def fit(
+    method: Method,
+    train: Items,
+    validation: Items,
+    config: Config,
+    *,
+    state: State | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> list[Epoch]:
+    """Train `method` in place, on the device it is on; it ends with the weights of its best epoch.
+
+    state: as `on_epoch` was given it; training goes on after that epoch.
+    on_epoch: called on every worker after each epoch, with the epoch and the state to keep.  The state's
+    tensors are the live ones: save or copy them before returning.
+
+    Returns: every epoch since the beginning, those before `state` included.
+    Raises:
+        ValueError: sizes that cannot work, or a state of other settings; before any training.
+        NonFiniteLoss, CollapsedCodes: training went wrong; the states handed out before are good.
+    """
+    _check(method, train, validation, config)
+    run = _Run(method, train, validation, config)
+    if state is not None:
+        run.restore(state)
+    try:
+        while not run.finished():
+            epoch = run.epoch()
+            if on_epoch is not None:
+                on_epoch(epoch, run.state())
+    finally:
+        method.requires_grad_(False)
+        for parameter in run.trainable:
+            parameter.requires_grad_(True)
+    method.load_state_dict(run.best)
+    return run.history
+
+
+class _Run:
+    """A training run in progress."""
+
+    def __init__(self, method: Method, train: Items, validation: Items, config: Config) -> None:
+        if parallel.world_size() > 1:
+            parallel.sync_batchnorm(method)
+            parallel.broadcast(method.state_dict().values())
+        self.method, self.train, self.validation, self.config = method, train, validation, config
+        self.device = next(method.parameters()).device
+        labels_nL = torch.from_numpy(train.label).float().to(self.device)
+        self.memory = CodeMemory(labels_nL, method.bits, config.seed)
+        self.trainable = [p for p in method.parameters() if p.requires_grad]
+        self.optimizers = {phase.name: _optimizer(phase, self.parameters(phase)) for phase in method.phases}
+        self.history: list[Epoch] = []
+        self.best: dict[str, Tensor] = {}
+
+    def parameters(self, phase: Phase) -> list[nn.Parameter]:
+        """The parameters that move in `phase`; what the caller froze stays so."""
+        trainable = {id(p) for p in self.trainable}
+        modules = [self.method.get_submodule(name) for name in phase.modules]
+        return [p for module in modules for p in module.parameters() if id(p) in trainable]
+
+    def finished(self) -> bool:
+        done = len(self.history)
+        if self.config.patience is None or not done:
+            return done >= self.config.epochs
+        return done >= self.config.epochs or done - best(self.history).number >= self.config.patience
+
+    def epoch(self) -> Epoch:
+        number = len(self.history)
+        rates = self._set_learning_rates(number)
+        self.memory.refresh()
+        self.method.train()
+        terms: dict[str, float] = {}
+        c = self.config
+        for steps in schedule.plan(self.method.phases, len(self.train), c.batch_size, c.seed, number):
+            terms |= self._pass(steps, number + 1)
+        image_to_text, text_to_image = self._validate(number + 1)
+        epoch = Epoch(
+            number=number + 1,
+            terms=terms,
+            learning_rates=rates,
+            map_image_to_text=image_to_text,
+            map_text_to_image=text_to_image,
+        )
+        self.history.append(epoch)
+        if best(self.history) is epoch:
+            self.best = checkpoint.module_tensors(self.method)
+        return epoch
+
+    def _set_learning_rates(self, epoch: int) -> dict[str, float]:
+        done = epoch / self.config.epochs
+        rates = {p.name: p.optimizer.lr * p.optimizer.decay**done for p in self.method.phases}
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rates[name]
+        return rates
+
+    def _pass(self, steps: list[Step], epoch: int) -> dict[str, float]:
+        """One pass over the training set; the mean of each loss term."""
+        terms = Terms(epoch)
+        parts = (Slice(step.rows_B, step.phase.reads) for step in steps)
+        moving = None
+        for step, batch in zip(steps, batches(self.train, parts, self.device), strict=True):
+            if step.phase is not moving:
+                self.method.requires_grad_(False)
+                for parameter in self.parameters(step.phase):
+                    parameter.requires_grad_(True)
+                moving = step.phase
+            terms.add(step, self._step(step, batch))
+        return terms.means()
+
+    def _step(self, step: Step, batch: Batch) -> dict[str, Tensor]:
+        optimizer = self.optimizers[step.phase.name]
+        torch.manual_seed(step.seed)
+        with self._precision():
+            terms: dict[str, Tensor] = self.method(step.phase.name, batch, self.memory)
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        parallel.mean_gradients(p for group in optimizer.param_groups for p in group["params"])
+        optimizer.step()
+        return terms
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _validate(self, epoch: int) -> tuple[float, float]:
+        """MAP of image → text and text → image: validation queries, training items as the database."""
+        database = self.train.every(math.ceil(len(self.train) / VALIDATION_DATABASE))
+        image_query, text_query = (self._validation_codes(side, epoch) for side in ("image", "text"))
+        image_database, text_database = (self._codes(database, side) for side in ("image", "text"))
+        pairs = (image_query, text_database), (text_query, image_database)
+        forward, backward = (
+            metrics.evaluate(
+                hamming.pack(query),
+                hamming.pack(found),
+                self.validation.label,
+                database.label,
+                self.method.bits,
+            ).map
+            for query, found in pairs
+        )
+        return forward, backward
+
+    def _validation_codes(self, side: Side, epoch: int) -> NDArray[np.float32]:
+        u_nK = self._codes(self.validation, side)
+        if not np.isfinite(u_nK).all():
+            raise NonFiniteLoss("validation", 0, epoch, {f"{side} codes": float("nan")})
+        if len(u_nK) > 1 and ((u_nK >= 0) == (u_nK[0] >= 0)).all():
+            raise CollapsedCodes(
+                f"all {len(u_nK)} validation items have the same {side} code after epoch {epoch}; lower the "
+                "learning rate, take a larger batch, or weight relevant pairs higher if they are rare"
+            )
+        return u_nK
+
+    def _codes(self, items: Items, side: Side) -> NDArray[np.float32]:
+        """Relaxed codes (n, K); each worker encodes its share and has them all."""
+        workers = parallel.world_size()
+        mine = encode(self.method, items.every(workers, parallel.rank()), side, self.config.batch_size)
+        padded = np.zeros((math.ceil(len(items) / workers), self.method.bits), np.float32)
+        padded[: len(mine)] = mine
+        return parallel.gather(torch.from_numpy(padded).to(self.device)).cpu().numpy()[: len(items)]
+
+    def state(self) -> State:
+        optimizers = {name: checkpoint.optimizer_tensors(o) for name, o in self.optimizers.items()}
+        tensors = checkpoint.prefixed("model", self.method.state_dict())
+        tensors |= checkpoint.prefixed("best", self.best)
+        tensors |= checkpoint.prefixed("memory", self.memory.state_dict())
+        for name, moments in optimizers.items():
+            tensors |= checkpoint.prefixed(f"optimizer/{name}", moments)
+        facts = {"config": asdict(self.config), "history": [asdict(epoch) for epoch in self.history]}
+        return State(tensors, facts)
+
+    def restore(self, state: State) -> None:
+        given = asdict(self.config)
+        if state.facts["config"] != given:
+            raise ValueError(
+                f"the state was trained with {state.facts['config']}, this run asks for {given}; "
+                "resume with the same settings, or start afresh"
+            )
+        self.method.load_state_dict(state.part("model"))
+        self.memory.load_state_dict(state.part("memory"))
+        self.best = state.part("best")
+        for name, optimizer in self.optimizers.items():
+            checkpoint.load_optimizer(optimizer, state.part(f"optimizer/{name}"))
+        self.history = [Epoch(**epoch) for epoch in state.facts["history"]]
+
+
+def best(history: list[Epoch]) -> Epoch:
+    """The epoch with the highest validation score, the first of equals."""
+    return max(history, key=lambda epoch: epoch.score)
+
+
+def _optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    o = phase.optimizer
+    if o.kind == "adam":
+        return torch.optim.Adam(parameters, o.lr, betas=o.betas, weight_decay=o.weight_decay)
+    return torch.optim.SGD(parameters, o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
+
+
+def _check(method: Method, train: Items, validation: Items, config: Config) -> None:
+    workers = parallel.world_size()
+    if config.batch_size % workers:
+        allowed = workers * max(1, round(config.batch_size / workers))
+        raise ValueError(
+            f"a batch of {config.batch_size} cannot be split evenly over {workers} workers; use {allowed}"
+        )
+    if len(train) < config.batch_size:
+        raise ValueError(
+            f"{len(train)} training items are fewer than one batch of {config.batch_size}; lower batch_size"
+        )
+    if len(train) < method.bits:
+        raise ValueError(
+            f"{len(train)} training items are fewer than the {method.bits} bits of a code; "
+            "use fewer bits or more items"
+        )
+    if not len(validation):
+        raise ValueError("there are no validation items to choose the best epoch by; enlarge that split")
+    if config.precision == "bfloat16" and next(method.parameters()).device.type != "cuda":
+        raise ValueError("precision bfloat16 needs a GPU; use float32 on a CPU")
