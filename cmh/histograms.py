@@ -61,7 +61,7 @@ def distance_histograms(
 ) -> Histograms:
     """Counts of all and of relevant items per distance; relevant is what shares a label with the query.
 
-    threads: None takes `cmh.pool.available_threads()`.
+    threads: None takes what `cmh.pool` finds.
     Raises: ValueError if shapes disagree, codes are not of `bits` bits, or a side is empty.
     """
     blocks = [(database_NP, database_labels_NL)]

@@ -40,15 +40,18 @@ popcount: Any = intrinsic(_popcount)
 
 
 @compiled
-def distances(query_W: Words, database_WN: Words, start: int, distance_T: NDArray[Any]) -> None:
-    """Hamming distances of one query to the items from `start` on, as many as `distance_T` takes."""
-    first, row_T = query_W[0], database_WN[0, start : start + len(distance_T)]
-    for t in range(len(distance_T)):
-        distance_T[t] = popcount(first ^ row_T[t])
-    for w in range(1, len(query_W)):
-        word, row_T = query_W[w], database_WN[w, start : start + len(distance_T)]
-        for t in range(len(distance_T)):
-            distance_T[t] += popcount(word ^ row_T[t])
+def distances(
+    query_W: Words, mask_W: Words, database_WN: Words, start: int, distance_T: NDArray[Any]
+) -> None:
+    """Hamming distances, in the bits of the mask, to as many items from `start` on as `distance_T` takes."""
+    for w in range(len(query_W)):
+        word, mask, row_T = query_W[w], mask_W[w], database_WN[w, start : start + len(distance_T)]
+        if w == 0:
+            for t in range(len(distance_T)):
+                distance_T[t] = popcount((word ^ row_T[t]) & mask)
+        else:
+            for t in range(len(distance_T)):
+                distance_T[t] += popcount((word ^ row_T[t]) & mask)
 
 
 @compiled
@@ -105,10 +108,11 @@ def add_counts(
     while mark < distance_range:
         mark *= 2
     histogram_QSK = np.zeros((queries, _LANES, grades * mark), np.uint32)
+    every_W = np.full(query_QW.shape[1], ~np.uint64(0), np.uint64)
     for start in range(0, items, len(key_T)):
         tile_T = key_T[: min(len(key_T), items - start)]
         for q in range(queries):
-            distances(query_QW[q], database_WN, start, tile_T)
+            distances(query_QW[q], every_W, database_WN, start, tile_T)
             if graded:
                 add_shared(query_labels_QX[q], labels_XN, start, mark, tile_T)
             else:

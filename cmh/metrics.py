@@ -66,7 +66,7 @@ def evaluate(
     """Compare every query with the whole database once; the result answers all questions of this module.
 
     zero: queries without relevant items are counted as 0 ("count") or left out of the means ("skip").
-    threads: None takes `cmh.pool.available_threads()`.
+    threads: None takes what `cmh.pool` finds.
     A database larger than memory: `Retrieval(histograms.stream_histograms(...))`.
     Raises: ValueError as `cmh.histograms.distance_histograms`.
     """

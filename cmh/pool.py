@@ -14,21 +14,22 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def available_threads() -> int:
-    """Threads to use where the caller does not say."""
-    setting = os.environ.get("OMP_NUM_THREADS", "")
-    return int(setting) if setting.isdigit() and int(setting) > 0 else len(os.sched_getaffinity(0))
+def chosen_threads(threads: int | None) -> int:
+    """`threads`, or where the caller does not say (None) as many as the environment grants.
+
+    Raises: ValueError for less than one.
+    """
+    if threads is None:
+        setting = os.environ.get("OMP_NUM_THREADS", "")
+        return int(setting) if setting.isdigit() and int(setting) > 0 else len(os.sched_getaffinity(0))
+    if threads < 1:
+        raise ValueError(f"work needs at least one thread, got {threads}; None uses all")
+    return threads
 
 
 def run(work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None) -> list[Result]:
-    """`[work(item) for item in items]`, on `threads` threads (None: `available_threads()`).
-
-    Raises: ValueError for less than one thread; whatever `work` raises.
-    """
-    threads = available_threads() if threads is None else threads
-    if threads < 1:
-        raise ValueError(f"work needs at least one thread, got {threads}; None uses all")
-    items = list(items)
+    """`[work(item) for item in items]`, on so many threads.  Raises whatever `work` raises."""
+    threads, items = chosen_threads(threads), list(items)
     if threads == 1 or len(items) == 1:
         return [work(item) for item in items]
     return list(_pool(threads).map(work, items))

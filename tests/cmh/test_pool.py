@@ -16,9 +16,9 @@ def test_results_come_in_order(threads: int | None) -> None:
 def test_omp_num_threads_is_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable that torch and Dask's workers follow; anything but a positive number means all CPUs."""
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert pool.available_threads() == 3
+    assert pool.chosen_threads(None) == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "0")
-    assert pool.available_threads() == len(os.sched_getaffinity(0))
+    assert pool.chosen_threads(None) == len(os.sched_getaffinity(0))
 
 
 def test_errors_of_the_work_reach_the_caller_and_no_threads_are_refused() -> None:

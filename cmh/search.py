@@ -1,0 +1,246 @@
+"""Exact search among packed codes: the k nearest items, ties by row, so that the answer is always the same.
+
+    index = Index(codes_NP, bits=64, ids=names)
+    hits = index.search(query_QP, k=10)                                 # Hamming distance
+    hits = index.search(query_QP, k=10, prefix=16)                      # by the first 16 bits only
+    hits = index.search(query_QP, k=10, prefix=16, rerank=200)          # the best 200 of those by all bits
+    hits = index.search_weighted(hamming.pack(u_QK), abs(u_QK), k=10)   # real-valued query, binary codes
+    hits = index.search(query_QP, k=10, allowed_N=labels_NL[:, 3] > 0)  # among some items only
+
+Shape suffixes: Q = queries, N = database items, K = bits, P = bytes of a code, W = words of 64 bits,
+k = neighbours, C = room for items.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cmh import hamming, pool, search_kernels, weighted
+from cmh.hamming import Codes
+
+_QUERIES_AT_ONCE = 64  # compare one tile of the database, once read, with so many queries
+_HEAP_ENTRIES = 1 << 20  # of one group of queries: bounds memory where k is large
+
+Rows = NDArray[np.int64]
+Scan = Callable[[slice, int, int, NDArray[Any], Rows], None]
+"""Put items start...stop into the heaps (distance, row) of some queries."""
+
+
+class Hits(NamedTuple):
+    """The nearest items of each query, nearest first, of equal ones the lower row first; (Q, k) each."""
+
+    distance: NDArray[Any]
+    """int64 Hamming distances, or float64 weighted ones."""
+    row: Rows
+    id: NDArray[Any]
+
+
+class Index:
+    """Codes, in memory or mapped from a file, and an id for each."""
+
+    def __init__(self, codes_NP: Codes, bits: int, ids: ArrayLike | None = None) -> None:
+        """
+        Args:
+            ids: (N,) of any type; None: an item's id is its row.
+        Raises: ValueError if the codes are not of `bits` bits, or there is not one id for each.
+        """
+        hamming.check(codes_NP, bits)
+        self.bits = bits
+        self._items = len(codes_NP)
+        self._ids = None if ids is None else _checked_ids(ids, len(codes_NP))
+        self._words_WC = np.ascontiguousarray(hamming.words(codes_NP).T)
+
+    @classmethod
+    def over(cls, words_WN: NDArray[np.uint64], bits: int, ids: NDArray[Any] | None) -> "Index":
+        """An index over words as `words_WN` gives them, such as a memory map; nothing is copied."""
+        index = cls(np.empty((0, hamming.width(bits)), np.uint8), bits)
+        index._words_WC, index._items, index._ids = np.asarray(words_WN), words_WN.shape[1], ids
+        return index
+
+    def __len__(self) -> int:
+        return self._items
+
+    @property
+    def ids(self) -> NDArray[Any]:
+        return np.arange(self._items) if self._ids is None else self._ids
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether the ids are others than the rows."""
+        return self._ids is not None
+
+    @property
+    def words_WN(self) -> NDArray[np.uint64]:
+        """The codes, word by word: the first word of every item, then the second."""
+        return self._words_WC[:, : self._items]
+
+    def codes(self, rows: slice = slice(None)) -> Codes:
+        """Packed codes (n, P) of some rows; a copy."""
+        bytes_NP = np.ascontiguousarray(self.words_WN[:, rows].T).view(np.uint8)
+        return np.ascontiguousarray(bytes_NP[:, : hamming.width(self.bits)])
+
+    def append(self, codes_NP: Codes, ids: ArrayLike | None = None) -> None:
+        """Add items after the last row.  The codes move only when their room is used up, then doubled."""
+        hamming.check(codes_NP, self.bits)
+        if (ids is not None) != self.has_ids:
+            raise ValueError(
+                "give ids for all items of an index or for none; "
+                + ("this one has ids" if self.has_ids else "the ids of this one are its rows")
+            )
+        total = self._items + len(codes_NP)
+        if total > self._words_WC.shape[1] or not self._words_WC.flags.writeable:
+            roomy_WC = np.empty((len(self._words_WC), max(total, 2 * self._items)), np.uint64)
+            roomy_WC[:, : self._items] = self.words_WN
+            self._words_WC = roomy_WC
+        if ids is not None:
+            self._ids = np.concatenate([self.ids, _checked_ids(ids, len(codes_NP))])
+        self._words_WC[:, self._items : total] = hamming.words(codes_NP).T
+        self._items = total
+
+    def search(
+        self,
+        query_QP: Codes,
+        k: int = 10,
+        *,
+        prefix: int | None = None,
+        rerank: int | None = None,
+        allowed_N: ArrayLike | None = None,
+        threads: int | None = None,
+    ) -> Hits:
+        """The k nearest items by Hamming distance; fewer columns where fewer items are allowed.
+
+        Args:
+            query_QP: (Q, P) uint8, or (P,) for one query.
+            prefix: compare the first so many bits only.
+            rerank: order the nearest `rerank` items of a prefix search by all bits and keep k of them.
+            allowed_N: (N,) bool, the items that may be found.
+        Raises: ValueError for impossible numbers, and codes of another length.
+        """
+        query_QP = np.atleast_2d(query_QP)
+        hamming.check(query_QP, self.bits, "queries")
+        if rerank is not None and (prefix is None or rerank < k):
+            raise ValueError(f"rerank needs a prefix to choose by and at least k = {k} items, got {rerank}")
+        used = self.bits if prefix is None else prefix
+        if not 1 <= used <= self.bits:
+            raise ValueError(
+                f"a prefix of {used} bits was asked of codes of {self.bits} bits; ask for 1 or more"
+            )
+        mask_W = hamming.words(hamming.pack(np.ones((1, used), bool)))[0]
+        query_QW = hamming.words(query_QP)[:, : len(mask_W)].copy()
+        allowed_N = self._checked_allowed(allowed_N)
+        tile_type = np.uint8 if used < 255 else np.uint16
+
+        def scan(some: slice, start: int, stop: int, distance_Qk: Any, row_Qk: Rows) -> None:
+            tile_T = np.empty(search_kernels.TILE, tile_type)
+            search_kernels.nearest(
+                query_QW[some], mask_W, self._words_WC, allowed_N, start, stop, tile_T, distance_Qk, row_Qk
+            )
+
+        kept = self._checked_k(rerank or k, allowed_N)
+        distance_Qk, row_Qk = self._scan(scan, len(query_QW), kept, used + 1, threads)
+        if rerank is not None:
+            distance_Qk, row_Qk = self._rerank(query_QP, row_Qk, k)
+        return Hits(distance_Qk, row_Qk, row_Qk if self._ids is None else self._ids[row_Qk])
+
+    def search_weighted(
+        self,
+        query_QP: Codes,
+        weight_QK: ArrayLike,
+        k: int = 10,
+        *,
+        allowed_N: ArrayLike | None = None,
+        threads: int | None = None,
+    ) -> Hits:
+        """The k nearest items by the sum of the query's weights over the bits that differ, float64, exactly.
+
+        For a real-valued query u against codes b, weights |u| order the items as the inner product u·b does.
+
+        Args:
+            query_QP: (Q, P) uint8, or (P,) for one query.
+            weight_QK: (Q, K), or (K,) for all queries alike; not negative.
+            allowed_N: (N,) bool, the items that may be found.
+        """
+        query_QP = np.atleast_2d(query_QP)
+        hamming.check(query_QP, self.bits, "queries")
+        wanted = (len(query_QP), self.bits)
+        if np.shape(weight_QK) not in (wanted, wanted[1:]):
+            raise ValueError(f"weights are {wanted} or {wanted[1:]}, got shape {np.shape(weight_QK)}")
+        weight_QK = np.broadcast_to(weighted.checked(weight_QK), wanted)
+        query_QW, allowed_N = hamming.words(query_QP), self._checked_allowed(allowed_N)
+
+        def scan(some: slice, start: int, stop: int, distance_Qk: Any, row_Qk: Rows) -> None:
+            weights = weighted.prepare(weight_QK[some])
+            tile_T = np.empty(search_kernels.TILE, np.uint16)
+            search_kernels.nearest_weighted(
+                query_QW[some], *weights, self._words_WC, allowed_N, start, stop, tile_T, distance_Qk, row_Qk
+            )
+
+        kept = self._checked_k(k, allowed_N)
+        distance_Qk, row_Qk = self._scan(scan, len(query_QW), kept, np.inf, threads)
+        return Hits(distance_Qk, row_Qk, row_Qk if self._ids is None else self._ids[row_Qk])
+
+    def _scan(
+        self, scan: Scan, queries: int, k: int, farthest: int | float, threads: int | None
+    ) -> tuple[NDArray[Any], Rows]:
+        """Groups of queries on several threads; with too few groups for them, parts of the database too."""
+        threads = pool.chosen_threads(threads)
+        size = max(1, min(_QUERIES_AT_ONCE, _HEAP_ENTRIES // k, -(-queries // threads)))
+        groups = [slice(first, min(first + size, queries)) for first in range(0, queries, size)]
+        edges = np.linspace(0, self._items, max(1, -(-threads // len(groups))) + 1).astype(int).tolist()
+
+        def nearest(job: tuple[slice, tuple[int, int]]) -> tuple[NDArray[Any], Rows]:
+            group, (start, stop) = job
+            shape = (group.stop - group.start, k)
+            distance_Qk, row_Qk = np.full(shape, farthest), np.full(shape, search_kernels.FARTHEST_ROW)
+            scan(group, start, stop, distance_Qk, row_Qk)
+            return distance_Qk, row_Qk
+
+        parts = list(pairwise(edges))
+        found = pool.run(nearest, [(group, part) for group in groups for part in parts], threads)
+        merged = [_nearest_first(found[i : i + len(parts)], k) for i in range(0, len(found), len(parts))]
+        return np.concatenate([d for d, _ in merged]), np.concatenate([r for _, r in merged])
+
+    def _rerank(self, query_QP: Codes, row_Qk: Rows, k: int) -> tuple[NDArray[Any], Rows]:
+        """Order the candidates of each query by all bits."""
+        query_WQ = hamming.words(query_QP).T
+        distance_Qk = np.zeros(row_Qk.shape, np.int64)
+        for query_Q, word_N in zip(query_WQ, self.words_WN, strict=True):
+            distance_Qk += np.bitwise_count(word_N[row_Qk] ^ query_Q[:, None])
+        return _nearest_first([(distance_Qk, row_Qk)], k)
+
+    def _checked_k(self, k: int, allowed_N: NDArray[np.bool_]) -> int:
+        eligible = int(allowed_N.sum()) if len(allowed_N) else self._items
+        if k < 1 or eligible == 0:
+            raise ValueError(
+                f"a search needs k of at least 1 and an item to find, got k = {k} of {eligible} items"
+            )
+        return min(k, eligible)
+
+    def _checked_allowed(self, allowed_N: ArrayLike | None) -> NDArray[np.bool_]:
+        """The mask as the kernels take it, empty for all."""
+        if allowed_N is None:
+            return np.empty(0, np.bool_)
+        allowed_N = np.asarray(allowed_N)
+        if allowed_N.shape != (self._items,) or allowed_N.dtype != np.bool_:
+            raise ValueError(
+                f"allowed_N is one bool for each of {self._items} items, "
+                f"got {allowed_N.shape} {allowed_N.dtype}"
+            )
+        return np.ascontiguousarray(allowed_N)
+
+
+def _checked_ids(ids: ArrayLike, items: int) -> NDArray[Any]:
+    ids = np.asarray(ids)
+    if ids.shape != (items,) or ids.dtype == object:
+        raise ValueError(f"{items} codes need as many ids of one type, got shape {ids.shape} {ids.dtype}")
+    return ids
+
+
+def _nearest_first(parts: list[tuple[NDArray[Any], Rows]], k: int) -> tuple[NDArray[Any], Rows]:
+    """The k nearest of the candidates of several parts of the database, by distance, then row."""
+    distance_Qc, row_Qc = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
+    order_Qk = np.lexsort((row_Qc, distance_Qc), axis=1)[:, :k]
+    return np.take_along_axis(distance_Qc, order_Qk, axis=1), np.take_along_axis(row_Qc, order_Qk, axis=1)
