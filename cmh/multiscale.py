@@ -1,0 +1,44 @@
+"""A bag of words seen at several scales at once, the input of several papers' text towers.
+
+Source: Li et al., Self-Supervised Adversarial Hashing (SSAH), CVPR 2018; Wang et al., SCAHN, 2020; both use
+`SCALES`.
+
+Shape suffixes: B = batch, D = text dimensions (words), J = columns (the words and their scales).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SCALES = (50, 30, 15, 10, 5)  # words averaged per pooled value
+
+
+class MultiScale(nn.Module):
+    """Words (B, D) to columns (B, J, D): the words, then at each scale their averages.
+
+    The averages go through a 1x1 convolution and ReLU and are resized to D.  A scale larger than D averages
+    all words.  The resize is torch's "nearest", so a pooled column is constant on each of its `segments`.
+    """
+
+    def __init__(self, dim: int, scales: Sequence[int] = SCALES) -> None:
+        super().__init__()
+        self.dim = dim
+        self.kernels = tuple(min(scale, dim) for scale in scales)
+        # a 1x1 convolution from 1 to 1 channel per scale; Kaiming's fan is 1
+        self.weight = nn.Parameter(nn.init.kaiming_normal_(torch.empty(len(scales), 1), mode="fan_out"))
+        self.bias = nn.Parameter(torch.zeros(len(scales), 1))
+
+    def forward(self, text_BD: Tensor) -> Tensor:
+        text_B1D = text_BD[:, None]
+        columns = [text_B1D]
+        for kernel, weight, bias in zip(self.kernels, self.weight, self.bias, strict=True):
+            pooled = functional.relu(functional.avg_pool1d(text_B1D, kernel) * weight + bias)
+            columns.append(functional.interpolate(pooled, size=self.dim, mode="nearest"))
+        return torch.cat(columns, dim=1)
+
+    def segments(self, scale: int) -> Tensor:
+        """(D,) int64: which pooled value each word of the scale's column shows, ascending."""
+        source = torch.arange(self.dim // self.kernels[scale], dtype=torch.float64)
+        return functional.interpolate(source[None, None], size=self.dim, mode="nearest")[0, 0].long()

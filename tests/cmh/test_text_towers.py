@@ -1,0 +1,157 @@
+"""The text tower against the network as published, written out with nn.Conv2d over (D, 6) maps.
+
+In float64, to 1e-9: forward, all gradients, running statistics, and evaluation after training.
+"""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cmh.multiscale import SCALES, MultiScale
+from cmh.text_towers import ResidualText
+
+
+class Published(nn.Module):
+    """The tower as its figure draws it: nothing is rearranged, nothing is shared."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.scales = nn.ModuleList(nn.Conv2d(1, 1, 1) for _ in SCALES)
+        self.blocks = nn.ModuleList()
+        for channels, out, kernel in [
+            (1, 64, (dim, 1)),
+            (64, 128, (1, 3)),
+            (128, 256, (1, 3)),
+            (256, 512, (1, 2)),
+        ]:
+            self.blocks.append(
+                nn.ModuleList(
+                    [
+                        nn.Conv2d(channels, out, (1, 3), padding=(0, 1), bias=False),
+                        nn.BatchNorm2d(out),
+                        nn.Conv2d(out, out, kernel, bias=False),
+                        nn.BatchNorm2d(out),
+                        nn.Conv2d(channels, out, kernel, bias=False),
+                        nn.BatchNorm2d(out),
+                    ]
+                )
+            )
+
+    def forward(self, text_BD: Tensor) -> tuple[Tensor, ...]:
+        x = text_BD[:, None, :, None]
+        columns = [x]
+        for scale, conv in zip(SCALES, self.scales, strict=True):
+            pooled = functional.avg_pool2d(x, (min(scale, self.dim), 1))
+            columns.append(functional.interpolate(functional.relu(conv(pooled)), size=(self.dim, 1)))
+        x = torch.cat(columns, dim=3)
+        stages = []
+        for conv1, norm1, conv2, norm2, shortcut, norm3 in self.blocks:
+            x = functional.relu(norm2(conv2(functional.relu(norm1(conv1(x))))) + norm3(shortcut(x)))
+            stages.append(x.squeeze(2))
+        return tuple(stages)
+
+
+def counterparts(tower: ResidualText, published: Published) -> list[tuple[Tensor, Tensor]]:
+    """Each parameter and statistic of the tower, with the view of the published network's that fits."""
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for s, conv in enumerate(published.scales):
+        pairs += [(tower.columns.weight[s], conv.weight.view(1)), (tower.columns.bias[s], conv.bias)]
+    for block, (conv1, norm1, conv2, norm2, shortcut, norm3) in zip(
+        [tower.words, *tower.blocks], published.blocks, strict=True
+    ):
+        if block is tower.words:
+            pairs += [
+                (block.window_CT, conv1.weight[:, 0, 0]),
+                (block.words_DCO, conv2.weight[..., 0].permute(2, 1, 0)),
+                (block.shortcut_DO, shortcut.weight[:, 0, :, 0].T),
+            ]
+        else:
+            pairs += [
+                (mine.weight, theirs.weight.squeeze(2))
+                for mine, theirs in [(block.conv1, conv1), (block.conv2, conv2), (block.shortcut, shortcut)]
+            ]
+        for mine, theirs in [(block.norm1, norm1), (block.norm2, norm2), (block.norm3, norm3)]:
+            pairs += zip(
+                mine.state_dict(keep_vars=True).values(),
+                theirs.state_dict(keep_vars=True).values(),
+                strict=True,
+            )
+    return pairs
+
+
+def towers(dim: int, seed: int = 0) -> tuple[ResidualText, Published]:
+    """Both networks with the same random weights, in float64."""
+    torch.manual_seed(seed)
+    tower, published = ResidualText(dim).double(), Published(dim).double()
+    with torch.no_grad():
+        for i, (mine, theirs) in enumerate(counterparts(tower, published)):
+            if i < 2 * len(SCALES):
+                mine.copy_(
+                    torch.rand_like(mine) * 2 - 0.5
+                )  # scales of either sign, so that some are cut at 0
+            elif mine.dim() == 1:
+                mine.copy_(torch.rand_like(mine) + 0.5)
+            theirs.copy_(mine)
+    return tower, published
+
+
+def texts(rows: int, dim: int, density: float) -> Tensor:
+    text_BD = torch.poisson(torch.full((rows, dim), density, dtype=torch.float64))
+    text_BD[0] = 0  # a text without known words
+    return text_BD
+
+
+@pytest.mark.parametrize(("dim", "density"), [(150, 0.03), (157, 0.03), (157, 2.0), (37, 0.1), (4, 0.5)])
+def test_tower_equals_the_published_network(dim: int, density: float) -> None:
+    """Forward, gradients and statistics agree in training, and so does evaluation afterwards: on sparse and
+    dense texts, aligned and odd lengths, also fewer words than a scale."""
+    tower, published = towers(dim)
+    for _ in range(2):
+        text_BD = texts(6, dim, density)
+        mine, theirs = tower(text_BD), published(text_BD)
+        for a, b in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+        tower.zero_grad()
+        published.zero_grad()
+        probes = [torch.randn_like(a) for a in mine]
+        sum((a * p).sum() for a, p in zip(mine, probes, strict=True)).backward()
+        sum((a * p).sum() for a, p in zip(theirs, probes, strict=True)).backward()
+    tower.eval()
+    published.eval()
+    for a, b in zip(tower(text_BD), published(text_BD), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    for a, b in counterparts(tower, published):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    grad_of(tower, published)
+
+
+def grad_of(tower: ResidualText, published: Published) -> None:
+    """Swap parameters for their gradients, so that `counterparts` pairs these."""
+    for module in (tower, published):
+        for parameter in module.parameters():
+            assert parameter.grad is not None
+            parameter.data = parameter.grad
+    for a, b in counterparts(tower, published):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_float32_statistics_hold_their_digits() -> None:
+    """In float32 the moments give the published network's output to 1e-4."""
+    tower, published = towers(157)
+    text_BD = texts(16, 157, 0.05)
+    expected = published(text_BD)
+    for a, b in zip(tower.float()(text_BD.float()), expected, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-4)
+
+
+def test_segments_repeat_the_pooled_values() -> None:
+    """Every pooled column is its value at the segment, wherever in the segment one looks."""
+    columns = MultiScale(157)
+    column_D = columns(texts(3, 157, 0.3).float())[1].detach()
+    for scale in range(len(SCALES)):
+        segment_D = columns.segments(scale)
+        assert segment_D.diff().min() >= 0
+        for segment in segment_D.unique():
+            assert len(column_D[1 + scale][segment_D == segment].unique()) == 1
