@@ -27,7 +27,7 @@ from zarr.abc.store import Store as ZarrStore
 
 from infra import manifest as manifests
 from infra.draft import Draft as Draft
-from infra.manifest import MANIFEST, File, Manifest, checked_address
+from infra.manifest import MANIFEST, REMEDY, File, Manifest, checked_address
 from infra.manifest import ArtifactError as ArtifactError
 from infra.manifest import Ref as Ref
 from infra.manifest import Target as Target
@@ -116,9 +116,7 @@ class Reading:
             )
         found = self.store.sizes(below)
         if damaged := [path for path in listed if found.get(path) != listed[path]]:
-            raise ArtifactError(
-                f"{self.store.url}/{damaged[0]} is missing or cut short; pull or compute it again"
-            )
+            raise ArtifactError(f"{self.store.url}/{damaged[0]} is missing or cut short; {REMEDY}")
         return self.store.zarr(below)
 
     def local(self, rel: str | None = None) -> Path:
@@ -229,6 +227,4 @@ def fetch(source: Store, target: Store, path: str, file: File) -> bool:
 
 
 def _mismatch(store: Store, path: str) -> ArtifactError:
-    return ArtifactError(
-        f"{store.url}/{path} is missing or does not match its checksum; pull or compute it again"
-    )
+    return ArtifactError(f"{store.url}/{path} is missing or does not match its checksum; {REMEDY}")

@@ -29,6 +29,8 @@ MANIFEST = "manifest.json"
 LOGS = "logs/"
 """Files below it are checksummed, but are not part of the content: times, hardware, TensorBoard."""
 
+REMEDY = "delete the artifact's folder, then pull or compute it again"
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 _ADDRESS = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*/[0-9a-f]{16}", re.ASCII)
@@ -134,7 +136,7 @@ class Manifest(_Strict):
                 raise ValueError("it does not match its own checksum")
             manifest._check()
         except (ValueError, ValidationError) as error:
-            raise ArtifactError(f"manifest {where} is damaged: {error}; pull or compute it again") from error
+            raise ArtifactError(f"manifest {where} is damaged: {error}; {REMEDY}") from error
         return manifest
 
     def _check(self) -> None:
@@ -188,7 +190,5 @@ def read(store: Store, address: str) -> Manifest:
     path = f"{checked_address(address)}/{MANIFEST}"
     manifest = Manifest.parse(store.read_bytes(path), f"{store.url}/{path}")
     if manifest.ref.address != address:
-        raise ArtifactError(
-            f"manifest {store.url}/{path} belongs to {manifest.ref.address}; compute it again"
-        )
+        raise ArtifactError(f"manifest {store.url}/{path} belongs to {manifest.ref.address}; {REMEDY}")
     return manifest

@@ -4,6 +4,7 @@ s3fs retries what may pass by itself (broken connections, throttling, 5xx) with 
 up on becomes a StorageError.  It reports a missing bucket as a missing file; here that is an error too.
 """
 
+import atexit
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ from typing import IO, Any, Literal
 import s3fs
 import zarr.storage
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from zarr.core.sync import sync
 
 from infra.storage import PARTIAL, Digest, Entry, StorageError, checked, hash_stream
 
-TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 4, "mode": "standard"}}
+TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 3, "mode": "standard"}}
 REMEDY = "check AWS_ENDPOINT_URL, the AWS_* credentials and their rights on the bucket, or run cmh doctor"
 
 
@@ -27,6 +29,7 @@ class S3Store:
         self.url = url.rstrip("/")
         self._root = self.url.removeprefix("s3://")
         checked(self._root)
+        self._bucket_seen = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return S3Store, (self.url,)
@@ -65,7 +68,7 @@ class S3Store:
         return {
             key.removeprefix(self._root + "/"): Entry(info["size"], info["LastModified"].timestamp())
             for key, info in sorted(found.items())
-            if not key.endswith(PARTIAL)
+            if info["type"] == "file" and not key.endswith(PARTIAL)  # not a folder that is empty by now
         }
 
     def sizes(self, prefix: str) -> dict[str, int]:
@@ -114,8 +117,7 @@ class S3Store:
         return None
 
     def zarr(self, path: str, *, read_only: bool = True) -> zarr.storage.FsspecStore:
-        fs = s3fs.S3FileSystem(asynchronous=True, use_listings_cache=False, config_kwargs=TIMEOUTS)
-        return zarr.storage.FsspecStore(fs, read_only=read_only, path=self._key(path))
+        return zarr.storage.FsspecStore(_asynchronous(), read_only=read_only, path=self._key(path))
 
     @property
     def _fs(self) -> Any:
@@ -125,6 +127,16 @@ class S3Store:
     def _key(self, path: str) -> str:
         return f"{self._root}/{checked(path)}" if path else self._root
 
+    def _has_bucket(self) -> bool:
+        """Whether a miss is one: S3 answers 404 for a missing bucket too."""
+        if not self._bucket_seen:
+            try:
+                self._fs.call_s3("head_bucket", Bucket=self._root.split("/")[0])
+            except FileNotFoundError:
+                return False
+            self._bucket_seen = True
+        return True
+
     @contextmanager
     def _translated(self, path: str) -> Iterator[None]:
         """Let misses pass and turn every other failure into a StorageError."""
@@ -133,10 +145,22 @@ class S3Store:
         except StorageError:
             raise
         except (OSError, BotoCoreError, ClientError, TimeoutError) as error:
-            if isinstance(error, FileNotFoundError) and _code(error) != "NoSuchBucket":
+            if isinstance(error, FileNotFoundError) and self._has_bucket():
                 raise
             endpoint = os.environ.get("AWS_ENDPOINT_URL", "AWS").rsplit("@", 1)[-1]
             raise StorageError(f"{self.url}/{path} at {endpoint}: {error}; {REMEDY}") from error
+
+
+def _asynchronous() -> Any:
+    """The file system that Zarr drives in its own event loop."""
+    fs = s3fs.S3FileSystem(asynchronous=True, use_listings_cache=False, config_kwargs=TIMEOUTS)
+    if id(fs) not in _closing:  # s3fs closes connections by itself only in its own loop
+        _closing.add(id(fs))
+        atexit.register(lambda: fs._s3 and sync(fs._s3creator.__aexit__(None, None, None)))
+    return fs
+
+
+_closing: set[int] = set()
 
 
 def _code(error: BaseException) -> str:

@@ -1,0 +1,113 @@
+"""Move artifacts between stores, and find what unfinished attempts left behind.
+
+A transfer can be repeated until it succeeds: files that arrived whole are not sent again, every file is
+checked against the manifest on its way, and the manifest is published last, so that the receiving store never
+shows half an artifact.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra import manifest as manifests
+from infra.artifacts import addresses, fetch, open_artifact
+from infra.manifest import MANIFEST, ArtifactError, Manifest, Ref
+from infra.storage import Entry, Store, open_store
+
+OnFile = Callable[[str, int], None]
+"""Called with the name and size of each file that is in place."""
+
+GRACE = 24 * 3600.0
+"""Seconds without a write after which an attempt counts as abandoned."""
+
+
+def pull(store: Store, address: str, folder: Path, on_file: OnFile | None = None) -> Ref:
+    """Bring an artifact into the store in a local folder.  Nothing is written outside of it.
+
+    Raises: FileNotFoundError if there is no such artifact, ArtifactError if it is damaged, ValueError if its
+    manifest names a path outside the artifact.
+    """
+    return push(store, open_store(str(folder)), address, on_file)
+
+
+def push(source: Store, target: Store, address: str, on_file: OnFile | None = None) -> Ref:
+    """Copy an artifact from one store to another; succeeds if it is there already with equal content.
+
+    Raises: FileNotFoundError if `source` has none, ArtifactError if it is damaged or `target` holds other
+    content at this address.
+    """
+    manifest = open_artifact(source, address).manifest
+    try:
+        there = manifests.read(target, address)
+    except FileNotFoundError:
+        there = None
+    if there is None or there.data == manifest.data:  # the same attempt: files damaged since are sent again
+        _send(source, target, manifest, on_file)
+        if not target.create_exclusive(f"{address}/{MANIFEST}", manifest.render()):
+            there = manifests.read(target, address)
+    if there is not None and there.content != manifest.content:
+        raise ArtifactError(f"{target.url} holds other content at {address}; it is left as it is")
+    return manifest.ref
+
+
+def _send(source: Store, target: Store, manifest: Manifest, on_file: OnFile | None) -> None:
+    """Make sure that every file is in place, durably."""
+
+    def send(name: str) -> None:
+        fetch(source, target, f"{manifest.prefix}/{name}", manifest.files[name])
+        if on_file is not None:
+            on_file(name, manifest.files[name].size)
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(send, manifest.files):
+            pass
+    target.flush([f"{manifest.prefix}/{name}" for name in manifest.files])
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    """The remains of an attempt that no manifest names."""
+
+    path: str  # folder in the store
+    size: int  # bytes
+    idle: float  # seconds since its last write
+
+
+def gc(store: Store, *, grace: float = GRACE, dry_run: bool = True) -> list[Abandoned]:
+    """The attempts that no manifest names and that nobody wrote to for `grace` seconds; removed unless dry.
+
+    An attempt whose finished parts are younger is kept: the next run takes them over.
+    Raises: ArtifactError at a damaged manifest, because what it names is not known.
+    """
+    found = [attempt for address in addresses(store) for attempt in _abandoned(store, address, grace)]
+    if not dry_run:
+        for attempt in found:
+            store.delete(attempt.path)
+    return found
+
+
+def _abandoned(store: Store, address: str, grace: float) -> list[Abandoned]:
+    entries = store.entries(address)
+    try:
+        named = manifests.read(store, address).data
+    except FileNotFoundError:
+        named = ""
+    attempts: dict[str, list[Entry]] = {}
+    newest: dict[str, float] = {}  # by nonce: parts finished long ago are in use while data is written
+    for path, entry in entries.items():
+        attempt, _, file = path.removeprefix(address + "/").partition("/")
+        if file and attempt != named:
+            attempts.setdefault(attempt, []).append(entry)
+            newest[_nonce(attempt)] = max(newest.get(_nonce(attempt), 0.0), entry.modified)
+    found = []
+    for attempt, files in attempts.items():
+        idle = time.time() - newest[_nonce(attempt)]
+        if idle > grace:
+            found.append(Abandoned(f"{address}/{attempt}", sum(file.size for file in files), idle))
+    return found
+
+
+def _nonce(attempt: str) -> str:
+    return attempt.rpartition("-")[2]
