@@ -95,16 +95,13 @@ def grade_counts(
     With 2 grades an item has grade 1 if it shares any label; with more, the grade is the number of labels
     that it shares, which must be below `grades`.
     """
-    _check(query_QP, query_labels_QL, bits, "query")
+    check_side(query_QP, query_labels_QL, bits, "query")
     labels = np.shape(query_labels_QL)[1]
     query_QW, labels_QX = hamming.words(query_QP), hamming.words(pack_labels(query_labels_QL))
     counts_QGD = np.zeros((len(query_QP), grades, bits + 1), np.int64)
     empty = True
     for database_NP, database_labels_NL in blocks:
-        _check(database_NP, database_labels_NL, bits, "database")
-        if np.shape(database_labels_NL)[1] != labels:
-            theirs = np.shape(database_labels_NL)[1]
-            raise ValueError(f"queries have {labels} labels, the database {theirs}; use one label vocabulary")
+        check_side(database_NP, database_labels_NL, bits, "database", labels=labels)
         database_WN = np.ascontiguousarray(hamming.words(database_NP).T)
         labels_XN = np.ascontiguousarray(hamming.words(pack_labels(database_labels_NL)).T)
         _add_counts(query_QW, database_WN, labels_QX, labels_XN, counts_QGD, threads)
@@ -161,8 +158,10 @@ def batches(codes_NP: Codes, labels_NL: NDArray[np.generic], size: int = 1 << 20
         yield np.asarray(codes_NP[start : start + size]), np.asarray(labels_NL[start : start + size])
 
 
-def _check(codes_NP: Codes, labels_NL: ArrayLike, bits: int, side: str) -> None:
-    """Raise ValueError unless the codes are of `bits` bits and have one row of labels each."""
+def check_side(
+    codes_NP: Codes, labels_NL: ArrayLike, bits: int, side: str, *, labels: int | None = None
+) -> None:
+    """Raise ValueError unless the codes are of `bits` bits and have one row of (so many) labels each."""
     hamming.check(codes_NP, bits, f"{side} codes")
     shape = np.shape(labels_NL)
     if len(shape) != 2 or shape[1] == 0:
@@ -171,3 +170,5 @@ def _check(codes_NP: Codes, labels_NL: ArrayLike, bits: int, side: str) -> None:
         raise ValueError(f"{side}: {len(codes_NP)} codes but {shape[0]} rows of labels")
     if shape[0] == 0:
         raise ValueError(f"{side} is empty; there is nothing to rank")
+    if labels not in (None, shape[1]):
+        raise ValueError(f"queries have {labels} labels, the {side} {shape[1]}; use one label vocabulary")

@@ -62,16 +62,24 @@ def evaluate(
     *,
     zero: Literal["count", "skip"] = "count",
     threads: int | None = None,
+    device: str = "cpu",
 ) -> "Retrieval":
     """Compare every query with the whole database once; the result answers all questions of this module.
 
     zero: queries without relevant items are counted as 0 ("count") or left out of the means ("skip").
     threads: None takes what `cmh.pool` finds.
+    device: where torch counts instead of the compiled kernel, such as "cuda".
     A database larger than memory: `Retrieval(histograms.stream_histograms(...))`.
     Raises: ValueError as `cmh.histograms.distance_histograms`.
     """
-    sides = query_QP, database_NP, query_labels_QL, database_labels_NL
-    return Retrieval(distance_histograms(*sides, bits, threads=threads), zero)
+    if device == "cpu":
+        sides = query_QP, database_NP, query_labels_QL, database_labels_NL
+        return Retrieval(distance_histograms(*sides, bits, threads=threads), zero)
+    from cmh import histograms_torch  # loads torch, which nothing else here needs
+
+    blocks = [(database_NP, database_labels_NL)]
+    counts = histograms_torch.stream_histograms(query_QP, query_labels_QL, blocks, bits, device)
+    return Retrieval(counts, zero)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""Inverted lists against the exact index: nothing is missed with all lists probed; recall is right."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from cmh import hamming
+from cmh.approximate import Approximate
+from cmh.search import Index
+
+
+@pytest.fixture(scope="module")
+def lists() -> Approximate:
+    """Clustered codes, as learnt codes are."""
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(0)
+    centre_NK = rng.random((40, 64))[rng.integers(40, size=6000)]
+    return Approximate(
+        Index(hamming.pack(rng.random((6000, 64)) < centre_NK.round(1)), 64), lists=32, probes=2
+    )
+
+
+def test_probing_all_lists_is_exact(lists: Approximate) -> None:
+    """Then nothing can be missed: distances equal, recall 1."""
+    query_QP = lists.exact.codes(slice(0, 50))
+    assert (lists.search(query_QP, 10, probes=32).distance == lists.exact.search(query_QP, 10).distance).all()
+    assert lists.recall(query_QP, 10, probes=32) == 1.0
+
+
+def test_recall_is_the_share_of_the_nearest_that_is_found(lists: Approximate) -> None:
+    """Counted from the distances, and lower with fewer lists."""
+    query_QP = hamming.pack(np.random.default_rng(1).random((50, 64)) < 0.5)
+    exact, found = lists.exact.search(query_QP, 10), lists.search(query_QP, 10)
+    hits = [(f <= e[-1]).sum() for f, e in zip(found.distance, exact.distance, strict=True)]
+    assert lists.recall(query_QP, 10) == pytest.approx(sum(hits) / 500)
+    assert lists.recall(query_QP, 10, probes=1) < lists.recall(query_QP, 10, probes=32)
+
+
+def test_missing_faiss_and_impossible_sizes_say_what_to_do(
+    lists: Approximate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the package, or the exact index."""
+    with pytest.raises(ValueError, match="use the exact index"):
+        Approximate(Index(np.zeros((10, 8), np.uint8), 64))
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ImportError, match="pip install faiss-cpu"):
+        Approximate(lists.exact, lists=4, probes=1)
