@@ -1,0 +1,148 @@
+"""Logs and progress: readable on a terminal, plain lines in a file, JSON lines on request, secrets in none.
+
+    log = logging.getLogger(__name__)
+    log.info("epoch done", extra={"fields": {"epoch": 3, "map": 0.51}})
+
+`set_up()` is called once by a program (the CLI, a worker), never by a library.
+"""
+
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+log = logging.getLogger(__name__)
+
+MASK = "***"
+LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
+
+_SECRETS = (
+    re.compile(r"(?<=://)[^/@\s]+(?=@)"),  # user:password in a URL
+    re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),  # AWS access key ids
+    re.compile(r"\b(?:hf_|ghp_|github_pat_|pypi-)\w{16,}"),
+    re.compile(r"(?i)(?<=bearer )[\w.~+/=-]+"),
+    re.compile(r"(?i)(?<=basic )[A-Za-z0-9+/=]{8,}"),
+    re.compile(
+        r"""(?ix) (?<![a-z0-9]) (?: [\w-]*[_-] )?
+            (?: secret | token | password | passwd | api[_-]?key | signature | credential ) (?: [_-][\w-]* )?
+            ["']? \s* [=:] \s* ["']? (?P<value> [^\s"'&,;\\)]+ )"""
+    ),
+)
+_SECRET_VARIABLES = (
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN"),
+    *("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"),
+)
+
+
+def mask(text: str) -> str:
+    """`text` without what looks like a secret, and without the values of the variables known to hold one.
+
+    >>> mask("GET https://me:hunter2@host/x?token=abc&n=1")
+    'GET https://***@host/x?token=***&n=1'
+    """
+    for name in _SECRET_VARIABLES:
+        if len(value := os.environ.get(name, "")) >= 6:
+            text = text.replace(value, MASK)
+    for pattern in _SECRETS:
+        text = pattern.sub(_masked, text)
+    return text
+
+
+def _masked(match: re.Match[str]) -> str:
+    value = match.groupdict().get("value")
+    return match.group().removesuffix(value) + MASK if value else MASK
+
+
+def _masked_value(key: str, value: Any) -> Any:
+    return mask(f"{key}={value}").removeprefix(f"{key}=") if isinstance(value, str) else value
+
+
+class _Formatter(logging.Formatter):
+    """message key=value ..., or one JSON object per line; masked after formatting, tracebacks included."""
+
+    def __init__(self, *, as_json: bool, with_time: bool) -> None:
+        super().__init__()
+        self.as_json, self.with_time = as_json, with_time
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = getattr(record, "fields", {})
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        if self.as_json:
+            entry = {"time": moment, "level": record.levelname, "logger": record.name}
+            entry |= {"message": record.getMessage()} | fields | ({"traceback": trace} if trace else {})
+            return json.dumps({key: _masked_value(key, value) for key, value in entry.items()}, default=str)
+        head = f"{moment} {record.levelname} {record.name}: " if self.with_time else ""
+        line = " ".join([head + record.getMessage(), *(f"{key}={value}" for key, value in fields.items())])
+        return mask(f"{line}\n{trace}" if trace else line)
+
+
+def set_up(level: str = "INFO", *, as_json: bool | None = None) -> None:
+    """Send all logs of this process to stderr; replaces what was set up before.
+
+    `as_json` None: JSON lines if CMH_LOG=json.
+    """
+    as_json = os.environ.get("CMH_LOG") == "json" if as_json is None else as_json
+    terminal = sys.stderr.isatty() and not as_json
+    handler: logging.Handler
+    if terminal:
+        handler = RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(as_json=as_json, with_time=not terminal))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+Advance = Callable[[int], None]
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Advance]:
+    """Show how far a loop is: a bar on a terminal, else a log line every ten seconds and at the end.
+
+    Yields a function that takes how many more of `total` are done.
+    """
+    console = Console(stderr=True)
+    if console.is_terminal and os.environ.get("CMH_LOG") != "json":
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=console) as bars:
+            bar = bars.add_task(description, total=total)
+            yield lambda count: bars.advance(bar, count)
+    else:
+        lines = _Lines(description, total)
+        yield lines.advance
+        lines.tell()
+
+
+class _Lines:
+    """Progress as log lines."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self.description, self.total, self.done = description, total, 0
+        self.begun = self.told = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        if time.monotonic() - self.told >= LINE_EVERY and self.done < self.total:
+            self.tell()
+
+    def tell(self) -> None:
+        self.told = time.monotonic()
+        fields = {"done": self.done, "total": self.total, "seconds": round(self.told - self.begun, 1)}
+        log.info(self.description, extra={"fields": fields})
