@@ -1,0 +1,114 @@
+"""Images and texts as their publishers have them → square uint8 images and bags of words.
+
+Image files are foreign: their formats, bytes and pixels are limited, and an SVG may refer to nothing outside itself.
+
+Shapes: N = texts, D = words of the vocabulary, S = side of the image in pixels.
+"""
+
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import resvg_py
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from scipy import sparse
+from sklearn.feature_extraction.text import CountVectorizer
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+MAX_BYTES = 64 << 20
+MAX_PIXELS = 100_000_000  # a 100-megapixel photo; decoded it takes 300 MB
+MAX_SVG_BYTES = 4 << 20  # the largest drawing of the emoji sets has 0.9 MB
+WORD = r"(?u)[^\W_]+"  # letters and digits of any script; single ones too ("x", "5", "火")
+
+# What an SVG could use to read files, run scripts, or grow without limit.
+_FORBIDDEN = re.compile(rb"<!(?:DOCTYPE|ENTITY)|<\s*(?:\w+:)?(?:image|script|foreignObject|feImage)\b|@import", re.I)
+_REFERENCE = re.compile(rb"""(?:href\s*=\s*["']|url\(\s*["']?)\s*([^#\s"'])""", re.I)
+
+
+def decode_image(data: bytes, media_type: str, size: int) -> NDArray[np.uint8]:
+    """(S, S, 3) uint8 RGB on white; a photo is cut to its central square, a drawing is fitted in.
+
+    Raises: ValueError or OSError saying what is wrong with the image.
+    """
+    if media_type == "image/svg+xml":
+        return _render_svg(data, size)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"image file of {len(data)} bytes; at most {MAX_BYTES} are read")
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"image of {image.width} × {image.height} pixels; at most {MAX_PIXELS} are decoded")
+        image.draft("RGB", (2 * size, 2 * size))  # JPEG: decode at a fraction of the size where that suffices
+        upright = ImageOps.exif_transpose(image)
+        return np.asarray(ImageOps.fit(_on_white(upright), (size, size), Image.Resampling.BICUBIC))
+
+
+def _render_svg(data: bytes, size: int) -> NDArray[np.uint8]:
+    if len(data) > MAX_SVG_BYTES:
+        raise ValueError(f"SVG of {len(data)} bytes; at most {MAX_SVG_BYTES} are rendered")
+    found = _FORBIDDEN.search(data)
+    if found:
+        raise ValueError(f"SVG contains {found.group().decode()!r}, which is not rendered")
+    if _REFERENCE.search(data):
+        raise ValueError("SVG refers to something outside itself, which is not loaded")
+    # Drawn at the width asked for, then fitted: a tall or a wide drawing keeps its shape.
+    png = resvg_py.svg_to_bytes(
+        svg_string=data.decode("utf-8"), width=size, height=size, background="white", skip_system_fonts=True
+    )
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+        return np.asarray(ImageOps.pad(_on_white(image), (size, size), color="white"))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def drop_words(text: str, share: float, *, seed: int, key: str) -> str:
+    """`text` without a random `share` of its words; the same words for the same seed and key; one word stays.
+
+    >>> drop_words("red sweet round fruit", 0.5, seed=0, key="apple")
+    'red round'
+    """
+    words = text.split()
+    if share == 0 or len(words) < 2:
+        return text
+    digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
+    random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    kept = random.random(len(words)) >= share
+    kept[random.integers(len(words))] |= not kept.any()
+    return " ".join(word for word, keep in zip(words, kept, strict=True) if keep)
+
+
+def vectorizer(
+    vocabulary: Sequence[str] | None = None, *, min_df: int = 1, max_features: int | None = None
+) -> CountVectorizer:
+    """The one text analyser, of preprocessing and of models: lower case, accents off, words by `WORD`.
+
+    With `vocabulary` it counts these words, in this order; without, `fit` finds them: words in at least `min_df`
+    texts, the `max_features` most frequent, in alphabetical order.
+    """
+    return CountVectorizer(
+        lowercase=True,
+        strip_accents="unicode",
+        token_pattern=WORD,
+        vocabulary=None if vocabulary is None else list(vocabulary),
+        min_df=min_df,
+        max_features=max_features,
+        dtype=np.int32,
+    )
+
+
+def bag_of_words(texts: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.uint8]:
+    """(N, D) uint8 word counts, clipped to 255.
+
+    >>> bag_of_words(["Red, red apple!"], ["apple", "pear", "red"])
+    array([[1, 0, 2]], dtype=uint8)
+    """
+    counts_ND: sparse.csr_matrix = vectorizer(vocabulary).transform(texts)
+    return np.minimum(counts_ND.toarray(), 255).astype(np.uint8)
