@@ -86,6 +86,7 @@ class Method(nn.Module, ABC):
 
     REVISION: ClassVar[int] = 1
     bits: int
+    stages: tuple[int, ...] = (-1,)  # which of the backbone's stages a method without phases reads
 
     @abstractmethod
     def __init__(self, config: Any, inputs: Inputs, backbone: nn.Module) -> None:
@@ -94,7 +95,7 @@ class Method(nn.Module, ABC):
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """The phases of one epoch, in order; none for a method that implements `solve` in place of `forward`."""
+        """The phases of one epoch, in order; none where the method implements `solve`, not `forward`."""
         return ()
 
     def forward(self, phase: str, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
@@ -117,7 +118,8 @@ class Method(nn.Module, ABC):
     ) -> NDArray[np.int8] | None:
         """Learn the hash functions from all training items and keep them in float64 buffers.
 
-        image_NF: `pool`ed stages of a frozen backbone, or whatever features the dataset brings.
+        image_NF: what `cmh.projections.pooled` makes of `stages` of a frozen backbone, or of features that
+        the dataset brings.
         Returns: the codes {-1, +1} of the training items, (N, K), where the method learns one code for both
         modalities of an item (*unified* codes); else None.
         """

@@ -1,0 +1,50 @@
+"""Canonical correlation analysis as a hash: the signs of the K most correlated pairs of directions.
+
+Source: Hotelling, Relations between two sets of variates, Biometrika 1936; as the hashing baseline of Gong
+and Lazebnik, CVPR 2011, and of the SCM authors' code, whose ridge is the default.  Unsupervised: labels are
+not read.  Time O(N (F + D)²), memory O(N (F + D)); beyond min(F, D) bits are noise (`cmh.eigen.pairs`).
+
+Shape suffixes: N = training set, F = image features, D = text dimensions, L = labels, K = bits, B = batch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cmh import eigen, projections
+from cmh.method import Inputs, Method, Stages
+from cmh.projections import Matrix, Projection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    bits: int = 16
+    ridge: float = 1e-6  # the SCM authors' trainCCA, on sums of squares
+    stages: tuple[int, ...] = (-1,)  # ours: the deepest features
+
+
+class CCA(Method):
+    """Linear hash functions from one eigenproblem."""
+
+    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
+        super().__init__(config, inputs, backbone)
+        self.bits, self.stages, self.config, self.backbone = config.bits, config.stages, config, backbone
+        self.image = Projection(projections.pooled_size(inputs, config.stages), config.bits)
+        self.text = Projection(inputs.text_dim, config.bits)
+
+    def solve(self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int) -> None:
+        mean_F, mean_D = image_NF.mean(axis=0), text_ND.mean(axis=0)
+        x_NF, y_ND = image_NF - mean_F, text_ND - mean_D
+        found = eigen.pairs(x_NF.T @ x_NF, y_ND.T @ y_ND, x_NF.T @ y_ND, self.bits, ridge=self.config.ridge)
+        self.image.keep(mean_F, found.wx_FK)
+        self.text.keep(mean_D, found.wy_DK)
+
+    def encode_image(self, image: Stages) -> Tensor:
+        u_BK: Tensor = self.image(projections.pooled(self.backbone(*image), self.stages))
+        return u_BK
+
+    def encode_text(self, text_BD: Tensor) -> Tensor:
+        u_BK: Tensor = self.text(text_BD)
+        return u_BK

@@ -1,0 +1,95 @@
+"""Semantic correlation maximisation: projections whose signs reproduce the similarity of labels.
+
+Source: Zhang and Li, Large-Scale Supervised Multimodal Hashing with Semantic Correlation Maximization,
+AAAI 2014.  With L̃ the label rows at unit length and S = 2 L̃L̃ᵀ - 11ᵀ the wanted similarity,
+
+    min Σ_ij (1/K sgn(Wxᵀx_i)ᵀ sgn(Wyᵀy_j) - S_ij)²
+
+"seq" (algorithm 1) finds one bit after another, each the best pair for what the bits before it left over;
+"orth" (section 3.2) drops the signs and takes all K pairs of one eigenproblem.  S is never formed:
+XᵀSY = 2 (XᵀL̃)(YᵀL̃)ᵀ - (Xᵀ1)(Yᵀ1)ᵀ.  Deterministic.  Time O(N (F + D)² + K N (F + D)), memory O(N (F + D)).
+
+Shape suffixes: N = training set, F = image features, D = text dimensions, L = labels, K = bits, B = batch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cmh import eigen, projections
+from cmh.method import Inputs, Method, Stages
+from cmh.projections import Matrix, Projection, signs, unit_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    bits: int = 16
+    solver: Literal["seq", "orth"] = "seq"  # the paper's better one
+    exhausted: Literal["continue", "cca"] = "continue"  # the paper: see `sequential`
+    ridge: float = 1e-6  # the authors' trainSCM_seq, on sums of squares
+    stages: tuple[int, ...] = (-1,)  # ours: the deepest features
+
+
+class SCM(Method):
+    """Linear hash functions, one bit at a time or all at once."""
+
+    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
+        super().__init__(config, inputs, backbone)
+        self.bits, self.stages, self.config, self.backbone = config.bits, config.stages, config, backbone
+        self.image = Projection(projections.pooled_size(inputs, config.stages), config.bits)
+        self.text = Projection(inputs.text_dim, config.bits)
+
+    def solve(self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int) -> None:
+        mean_F, mean_D = image_NF.mean(axis=0), text_ND.mean(axis=0)
+        x_NF, y_ND = image_NF - mean_F, text_ND - mean_D
+        wanted_FD = semantic_correlation(x_NF, y_ND, labels_NL)
+        if self.config.solver == "orth":
+            covariances = x_NF.T @ x_NF, y_ND.T @ y_ND
+            wx_FK, wy_DK, _ = eigen.pairs(*covariances, wanted_FD, self.bits, ridge=self.config.ridge)
+        else:
+            wx_FK, wy_DK = sequential(x_NF, y_ND, wanted_FD, self.config)
+        self.image.keep(mean_F, wx_FK)
+        self.text.keep(mean_D, wy_DK)
+
+    def encode_image(self, image: Stages) -> Tensor:
+        u_BK: Tensor = self.image(projections.pooled(self.backbone(*image), self.stages))
+        return u_BK
+
+    def encode_text(self, text_BD: Tensor) -> Tensor:
+        u_BK: Tensor = self.text(text_BD)
+        return u_BK
+
+
+def semantic_correlation(x_NF: Matrix, y_ND: Matrix, labels_NL: NDArray[np.bool_]) -> Matrix:
+    """XᵀSY (F, D) with S = 2 L̃L̃ᵀ - 11ᵀ; an item without labels has L̃ = 0."""
+    unit_NL = unit_rows(labels_NL.astype(np.float64))
+    return 2 * (x_NF.T @ unit_NL) @ (y_ND.T @ unit_NL).T - np.outer(x_NF.sum(axis=0), y_ND.sum(axis=0))
+
+
+def sequential(x_NF: Matrix, y_ND: Matrix, wanted_FD: Matrix, config: Config) -> tuple[Matrix, Matrix]:
+    """Projections (F, K), (D, K) of algorithm 1.
+
+    A bit that agrees better than the one before it says that the greedy search overshot.  The paper goes on
+    regardless ("continue"), and its figures are those of going on.  The authors' published code stops there
+    and takes the bits that remain from CCA, its first columns in reverse ("cca"): on Wiki .2341 in place of
+    .2210 at 16 bits, image to text.
+    """
+    bits, covariances = config.bits, (x_NF.T @ x_NF, y_ND.T @ y_ND)
+    whitening = eigen.whiten(*covariances, config.ridge)
+    left_FD = whitening.cross(bits * wanted_FD)
+    found: list[tuple[Matrix, Matrix]] = []
+    last = np.inf
+    for _ in range(bits):
+        wx_F1, wy_D1, (strength,) = eigen.leading_pair(whitening, left_FD)
+        if strength > last and config.exhausted == "cca":
+            wx_FR, wy_DR, _ = eigen.pairs(*covariances, x_NF.T @ y_ND, bits - len(found), ridge=config.ridge)
+            found.append((wx_FR[:, ::-1], wy_DR[:, ::-1]))
+            break
+        last = strength
+        found.append((wx_F1, wy_D1))
+        left_FD -= whitening.cross((x_NF.T @ signs(x_NF @ wx_F1)) @ (y_ND.T @ signs(y_ND @ wy_D1)).T)
+    wx_FK, wy_DK = (np.hstack(side) for side in zip(*found, strict=True))
+    return wx_FK, wy_DK
