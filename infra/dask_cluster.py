@@ -1,0 +1,145 @@
+"""Dask: a cluster for a while, shard-sized tasks on it, and a model loaded once per worker.
+
+A worker runs one task at a time, and a task may use `threads` cores, in torch, OpenMP and BLAS alike: workers
+times threads is the number of cores in use.  Worker functions live in modules that workers can import.
+Everything binds to the loopback interface.  There is no TLS here: a scheduler elsewhere must be reached
+through a private network.
+"""
+
+import functools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import dask
+from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed
+
+from infra.storage import home
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+DASHBOARD = "127.0.0.1:8787"
+
+
+@contextmanager
+def connect(
+    address: str | None = None,
+    *,
+    workers: int = 1,
+    threads: int = 1,
+    memory_limit: str | float = "auto",
+    dashboard: str = DASHBOARD,
+) -> Iterator[Client]:
+    """A client of the cluster at `address` ("tcp://host:8786"), or of one started here for the `with` block.
+
+    workers, threads, memory_limit (per worker; "auto": its share of the machine) and dashboard are for the
+    cluster started here; at an address, its owner has set them.
+    Raises: OSError if nobody answers at `address`, ValueError if the versions there are not those here.
+    """
+    if address is not None:
+        with Client(address, timeout="8s") as client:
+            client.get_versions(check=True)
+            yield client
+        return
+    variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    settings = {f"distributed.nanny.pre-spawn-environ.{name}": str(threads) for name in variables}
+    (home() / "dask").mkdir(parents=True, exist_ok=True)
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=dashboard,
+            worker_dashboard_address="127.0.0.1:0",
+            memory_limit=memory_limit,
+            local_directory=str(home() / "dask"),
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def map_parts(
+    client: Client,
+    function: Callable[[Part], Result],
+    parts: Sequence[Part],
+    *,
+    describe: Callable[[Part], str] = str,
+    on_done: Callable[[Part, Result], None] | None = None,
+) -> list[Result]:
+    """function(part) of every part, on the workers, in the order of `parts`.
+
+    A part is as large as a shard, and writes what it makes itself: part and result are small.  The parts of a
+    worker that died run again elsewhere, so a part must come out the same when it is run twice.
+    `on_done(part, result)` is called here, as each part ends.
+    Raises: what the function raised, with a note that names the part by `describe`; the others are cancelled.
+    """
+    _check_importable(function)
+    futures = client.map(function, parts, pure=False)
+    place = {future.key: index for index, future in enumerate(futures)}
+    results: dict[int, Result] = {}
+    try:
+        for future in as_completed(futures):
+            index = place[future.key]
+            try:
+                results[index] = future.result()
+            except KilledWorker as error:
+                error.add_note(
+                    f"while working on {describe(parts[index])}; several workers died over it, most often "
+                    "for lack of memory: use fewer workers, or raise memory_limit"
+                )
+                raise
+            except Exception as error:
+                error.add_note(f"while working on {describe(parts[index])}")
+                raise
+            if on_done is not None:
+                on_done(parts[index], results[index])
+    finally:
+        client.cancel(futures)
+    return [results[index] for index in range(len(parts))]
+
+
+def provide(client: Client, name: str, factory: Callable[[], Any]) -> None:
+    """Call `factory` once on every worker, also on those that join later; tasks get it by `resource(name)`.
+
+    Raises: what the factory raises.
+    """
+    _check_importable(factory)
+    client.register_plugin(_Provide(name, factory))
+
+
+def resource(name: str) -> Any:
+    """On a worker: what the factory of `provide(client, name, factory)` returned there."""
+    if name not in _resources:
+        raise RuntimeError(f"no resource {name!r} on this worker; call dask_cluster.provide first")
+    return _resources[name]
+
+
+_resources: dict[str, Any] = {}
+
+
+class _Provide(WorkerPlugin):  # type: ignore[misc]  # distributed is untyped
+    def __init__(self, resource_name: str, factory: Callable[[], Any]) -> None:
+        self.name = f"cmh-{resource_name}"
+        self.resource_name, self.factory = resource_name, factory
+
+    def setup(self, worker: Any) -> None:
+        _resources[self.resource_name] = self.factory()
+
+    def teardown(self, worker: Any) -> None:
+        _resources.pop(self.resource_name, None)
+
+
+def _check_importable(function: Callable[..., Any]) -> None:
+    """Dask would pickle other functions with all they refer to, and the workers would run a stale copy."""
+    inner = function.func if isinstance(function, functools.partial) else function
+    if inner.__module__ == "__main__" or "<" in inner.__qualname__:
+        raise ValueError(
+            f"{inner.__module__}.{inner.__qualname__} cannot be imported by the workers; "
+            "use a function at the top level of a module, with functools.partial for its arguments"
+        )

@@ -1,0 +1,148 @@
+"""Real Dask worker processes: parts in order, byte-identical results after SIGKILL, one load per worker,
+threads as they were set, errors that name the part, nothing bound beyond the loopback interface."""
+
+import os
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+import zarr
+from distributed import Client, KilledWorker
+
+from infra import artifacts, dask_cluster
+from infra.artifacts import Target
+from infra.storage import Store
+from tests.infra import dask_work
+from tests.infra.dask_work import ROWS, Shard
+from tests.s3_server import S3Server
+
+pytestmark = pytest.mark.slow
+
+SHARDS = 12
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[Client]:
+    """Two workers of one thread, which find the S3 server in their environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CMH_HOME", str(tmp_path_factory.mktemp("home")))
+        for name, value in s3.environment.items():
+            patch.setenv(name, value)
+        with dask_cluster.connect(workers=2, threads=1, dashboard="127.0.0.1:0") as client:
+            yield client
+
+
+def write(client: Client, store: Store, name: str, *, kill: bool) -> str:
+    """Write an array shard by shard, killing a worker after the first; the digest of what came out."""
+    survivors: list[int] = []
+
+    def on_done(shard: Shard, pid: int) -> None:
+        if kill and not survivors:
+            os.kill(pid, signal.SIGKILL)
+        survivors.append(pid)
+
+    with artifacts.write(store, Target("codes", name, {"name": name})) as draft:
+        group = zarr.open_group(draft.zarr("codes.zarr"), mode="w")
+        group.create_array("image", shape=(SHARDS * ROWS, 8), dtype="uint8", chunks=(10, 8), shards=(ROWS, 8))
+        shards = [Shard(store, draft.path("codes.zarr"), index) for index in range(SHARDS)]
+        done = dask_cluster.map_parts(client, dask_work.write_shard, shards, on_done=on_done)
+        assert len(done) == SHARDS
+        assert len(set(done)) >= 2  # more than one process had a share
+    return artifacts.open_artifact(store, draft.ref).part_digest("codes.zarr")
+
+
+def test_killed_worker_changes_no_byte(client: Client, store: Store) -> None:
+    """With one worker killed by SIGKILL amid the run, the array is the same to the byte."""
+    client.wait_for_workers(2)
+    before = set(client.run(os.getpid).values())
+    undisturbed = write(client, store, "undisturbed", kill=False)
+    assert write(client, store, "killed", kill=True) == undisturbed
+    client.wait_for_workers(2)
+    assert set(client.run(os.getpid).values()) != before
+
+
+def test_results_keep_the_order_of_the_parts(client: Client, local_store: Store) -> None:
+    """Results come in the order of the parts, whatever the order in which they ended."""
+    group = zarr.open_group(local_store.zarr("codes.zarr", read_only=False), mode="w")
+    group.create_array("image", shape=(SHARDS * ROWS, 8), dtype="uint8", chunks=(10, 8), shards=(ROWS, 8))
+    shards = [Shard(local_store, "codes.zarr", index) for index in range(SHARDS)]
+    dask_cluster.map_parts(client, dask_work.write_shard, shards)
+    array = zarr.open_group(local_store.zarr("codes.zarr"), mode="r")["image"][:]
+    expected = [int(array[i * ROWS : (i + 1) * ROWS].sum()) for i in range(SHARDS)]
+    assert dask_cluster.map_parts(client, dask_work.read_shard, shards) == expected
+
+
+def test_resource_is_made_once_per_worker(client: Client) -> None:
+    """Twenty tasks find one load per process; a worker that replaces a dead one loads too."""
+    client.wait_for_workers(2)
+    dask_cluster.provide(client, "model", dask_work.load)
+    seen = set(dask_cluster.map_parts(client, dask_work.loaded, range(20)))
+    assert {pid for pid, _ in seen} <= set(client.run(os.getpid).values())
+    assert len(seen) == len({pid for pid, _ in seen})
+    os.kill(next(iter(seen))[0], signal.SIGKILL)
+    client.wait_for_workers(2)
+    again = set(dask_cluster.map_parts(client, dask_work.loaded, range(20)))
+    assert len(again) == len({pid for pid, _ in again})
+
+
+def test_missing_resource_says_what_to_do() -> None:
+    """A resource that was not provided is an error with a remedy."""
+    with pytest.raises(RuntimeError, match=r"'other'.*provide first"):
+        dask_cluster.resource("other")
+
+
+def test_error_names_the_part(client: Client) -> None:
+    """What a part raised arrives with its type and the name of the part, and the cluster works on."""
+    with pytest.raises(ValueError, match="three is not allowed") as caught:
+        dask_cluster.map_parts(client, dask_work.fail_at_three, range(6), describe="shard {}".format)
+    assert caught.value.__notes__ == ["while working on shard 3"]
+    assert dask_cluster.map_parts(client, dask_work.fail_at_three, [1, 2]) == [1, 2]
+
+
+def test_part_that_kills_every_worker_is_an_error(client: Client) -> None:
+    """A part that takes worker after worker along ends in an error that names it and the likely cause."""
+    with pytest.raises(KilledWorker) as caught:
+        dask_cluster.map_parts(client, dask_work.die, [7], describe="shard {}".format)
+    assert "shard 7" in caught.value.__notes__[0]
+    assert "memory_limit" in caught.value.__notes__[0]
+    client.wait_for_workers(2)
+
+
+def test_threads_are_as_set(client: Client) -> None:
+    """OpenMP and torch on the workers use the threads that the cluster was given."""
+    assert dask_cluster.map_parts(client, dask_work.threads, [0]) == [("1", 1)]
+
+
+def test_only_importable_functions_are_sent(client: Client) -> None:
+    """A lambda, a local function, or a partial of one is refused before anything runs."""
+    for function in (lambda part: part, partial(lambda part, scale: part * scale, scale=2)):
+        with pytest.raises(ValueError, match="top level of a module"):
+            dask_cluster.map_parts(client, function, [1])
+
+
+def test_nothing_listens_beyond_loopback(client: Client) -> None:
+    """No socket of the scheduler or of a worker is bound to another interface."""
+    pids = [os.getpid(), *client.run(os.getpid).values()]
+    bound = {
+        connection.laddr.ip
+        for pid in pids
+        for connection in psutil.Process(pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert bound == {"127.0.0.1"}
+
+
+def test_nobody_at_the_address(tmp_path: Path) -> None:
+    """An address where nobody listens is an error soon."""
+    with pytest.raises(OSError, match="Timed out"), dask_cluster.connect("tcp://127.0.0.1:9", workers=1):
+        pass
+
+
+def test_existing_cluster_is_used(client: Client) -> None:
+    """Given the address of a running cluster, work goes to its workers, and it outlives the connection."""
+    with dask_cluster.connect(client.scheduler.address) as other:
+        assert dask_cluster.map_parts(other, dask_work.fail_at_three, [1, 2]) == [1, 2]
+    assert dask_cluster.map_parts(client, dask_work.fail_at_three, [4]) == [4]
