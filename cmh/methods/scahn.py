@@ -1,0 +1,206 @@
+"""SCAHN: Self-Constraining and Attention-based Hashing Network for bit-scalable cross-modal retrieval.
+
+Source: Wang, Zou, Bakker and Wu, Neurocomputing 400, 2020, 255-271.
+
+Each stage of both towers gives a code of its own, a learned weight per stage and bit fuses them, and the
+likelihoods are means over all of these codes.  The weights of a bit tell how much it matters, so that shorter
+codes are cut out of a long one.  The towers move in turn, each against the memory of the other's codes.
+
+Differences from the authors' code, which draws its two halves of a step as two independent batches with batch
+norm statistics of their own: here the halves are those of one batch, so that an epoch is one pass over the
+data.  Its significance sums a softmax over the stages, which is the same for all bits; here, as in the paper,
+the weights themselves are summed.
+
+Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = labels, S = fused stages (in
+`layers_SBK` these and the fused code), C, H, W = image.
+`h`, `u` are relaxed codes in [-1, 1] of a stage and of a tower; `s` is relevance in {0, 1}.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cmh import losses, parallel
+from cmh.memory import CodeMemory
+from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.text_towers import ResidualText
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of SCAHN; the defaults are the paper's unless said otherwise."""
+
+    bits: int = 64  # the paper reports 16 to 128
+    stages: int = 4  # last stages that are fused: authors' code, `fusion num`
+    gamma: float = 0.01  # weight of the pairwise term: authors' code
+    lambda_: float = 1.0  # weight of the intra-modal term: authors' code
+    beta: float = 2.0  # weight of the quantisation: authors' code
+    lr: float = 10**-1.1  # SGD without momentum, both towers: authors' code
+    decay: float = 10**-4.5  # of lr over all epochs, 10^-6 / 10^-1.5: authors' code
+    relevant_weight: float = 1.0  # ours: weight of relevant pairs in the likelihood; 1 is the paper
+
+    def __post_init__(self) -> None:
+        if self.bits < 1:
+            raise ValueError(f"bits must be at least 1, got {self.bits}")
+        if not 1 <= self.stages <= 4:
+            raise ValueError(f"stages must be 1 to 4, the stages of the text tower, got {self.stages}")
+        for name in ("lr", "decay", "relevant_weight"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("gamma", "lambda_", "beta"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+
+class SCAHN(Method):
+    """Two towers of four stages; u = tanh(sum_s W_s * h_s) in each."""
+
+    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
+        super().__init__(config, inputs, backbone)
+        if len(inputs.image_channels) < config.stages:
+            raise ValueError(
+                f"{config.stages} stages are to be fused, the images have {len(inputs.image_channels)}; "
+                f"set stages={len(inputs.image_channels)} or choose a backbone with more"
+            )
+        self.config = config
+        self.bits = config.bits
+        self.backbone = backbone
+        self.image_tower = ImageTower(inputs.image_channels[-config.stages :], config.bits)
+        self.text_tower = TextTower(inputs.text_dim, config.stages, config.bits)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """A pass over the images, then one over the texts."""
+        optimizer = Optimizer(kind="sgd", lr=self.config.lr, decay=self.config.decay)
+        return (
+            Phase(name="image", modules=("backbone", "image_tower"), reads="image", optimizer=optimizer),
+            Phase(name="text", modules=("text_tower",), reads="text", optimizer=optimizer),
+        )
+
+    def forward(self, phase: str, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
+        """Terms `inter`, `intra`, `pairwise` and `quantisation`, each with its weight.
+
+        inter = nll(s, h, other tower's memory), intra = lambda nll(s, h, own memory), both means over the
+        layers h_1 .. h_S, u; pairwise = gamma nll(s', h of one half of the batch, h of the other), likewise;
+        quantisation = beta / K mean_i ||b_i - u_i||^2.  nll as in `cmh.losses` with alpha = K / 32.
+        """
+        config, alpha = self.config, self.bits / 32
+        side: Literal["image", "text"] = "image" if phase == "image" else "text"
+        layers_SBK = self._layers(side, batch)
+        u_BK = layers_SBK[-1]
+        memory.write(side, batch.index_B, u_BK)
+        own_NK, other_NK = memory.image_NK, memory.text_NK
+        if side == "text":
+            own_NK, other_NK = other_NK, own_NK
+        s_BN = losses.relevance(batch.labels_BL, memory.labels_NL)
+        balance = config.relevant_weight
+        first_SHK, second_SHK, s_HH = _halves(layers_SBK, batch.labels_BL)
+        return {
+            "inter": losses.memory_nll(layers_SBK, other_NK, s_BN, alpha, balance),
+            "intra": config.lambda_ * losses.memory_nll(layers_SBK, own_NK, s_BN, alpha, balance),
+            "pairwise": config.gamma * losses.pairwise_nll(first_SHK, second_SHK, s_HH, alpha, balance),
+            "quantisation": config.beta * losses.quantisation(u_BK, memory.consensus_NK[batch.index_B]),
+        }
+
+    def encode_image(self, image: Stages) -> Tensor:
+        layers_SBK: Tensor = self.image_tower(self.backbone(*image))
+        return layers_SBK[-1]
+
+    def encode_text(self, text_BD: Tensor) -> Tensor:
+        layers_SBK: Tensor = self.text_tower(text_BD)
+        return layers_SBK[-1]
+
+    def significance(self) -> Tensor:
+        """(K,) sum of each bit's fusion weights over the stages of both towers."""
+        return self.fusion_weights().sum(0)
+
+    def fusion_weights(self) -> Tensor:
+        """(2 S, K) fusion weights, the image tower's stages and then the text tower's."""
+        return torch.cat([self.image_tower.fusion.weight_SK, self.text_tower.fusion.weight_SK]).detach()
+
+    def _layers(self, side: Literal["image", "text"], batch: Batch) -> Tensor:
+        if side == "image":
+            assert batch.image is not None
+            layers_SBK: Tensor = self.image_tower(self.backbone(*batch.image))
+        else:
+            assert batch.text_BD is not None
+            layers_SBK = self.text_tower(batch.text_BD)
+        return layers_SBK
+
+
+class ImageTower(nn.Module):
+    """Stage maps (B, C_s, H_s, W_s) to layers_SBK: average, batch norm, linear, tanh; their fusion."""
+
+    def __init__(self, channels: tuple[int, ...], bits: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm1d(c), nn.Linear(c, bits), nn.Tanh()) for c in channels
+        )
+        for module in self.heads.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.01)  # authors' code
+                nn.init.zeros_(module.bias)
+        self.fusion = Fusion(len(channels), bits)
+
+    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
+        pooled = [stage.mean((2, 3)) for stage in maps[-len(self.heads) :]]
+        layers_SBK: Tensor = self.fusion([head(x) for head, x in zip(self.heads, pooled, strict=True)])
+        return layers_SBK
+
+
+class TextTower(nn.Module):
+    """Bag of words (B, D) to layers_SBK: the stages of `ResidualText`, a small network each; their fusion."""
+
+    hidden = 256  # paper
+
+    def __init__(self, dim: int, stages: int, bits: int) -> None:
+        super().__init__()
+        self.stages = ResidualText(dim)
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(channels, self.hidden, width),
+                nn.ReLU(),
+                nn.LocalResponseNorm(2, alpha=1e-4, beta=0.75, k=1.0),  # paper
+                nn.Conv1d(self.hidden, bits, 1),
+                nn.Flatten(),
+                nn.Tanh(),
+            )
+            for channels, width in zip(
+                ResidualText.channels[-stages:], ResidualText.widths[-stages:], strict=True
+            )
+        )
+        for module in self.heads.modules():
+            if isinstance(module, nn.Conv1d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        self.fusion = Fusion(stages, bits)
+
+    def forward(self, text_BD: Tensor) -> Tensor:
+        maps = self.stages(text_BD)[-len(self.heads) :]
+        layers_SBK: Tensor = self.fusion([head(x) for head, x in zip(self.heads, maps, strict=True)])
+        return layers_SBK
+
+
+class Fusion(nn.Module):
+    """u = tanh(sum_s W_s * h_s), put behind the h_s: S codes (B, K) to (S + 1, B, K)."""
+
+    def __init__(self, stages: int, bits: int) -> None:
+        super().__init__()
+        self.weight_SK = nn.Parameter(torch.empty(stages, bits).normal_(0.25, 1 / bits))  # authors' code
+
+    def forward(self, codes: list[Tensor]) -> Tensor:
+        h_SBK = torch.stack(codes)
+        u_BK = torch.tanh((self.weight_SK[:, None] * h_SBK).sum(0))
+        return torch.cat([h_SBK, u_BK[None]])
+
+
+def _halves(layers_SBK: Tensor, labels_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes (S, H, K) of both halves of the global batch, itself in random order; relevance (H, H)."""
+    everyone_SBK = parallel.gather(layers_SBK.transpose(0, 1)).transpose(0, 1)
+    labels_BL = parallel.gather(labels_BL)
+    half = len(labels_BL) // 2
+    s_HH = losses.relevance(labels_BL[:half], labels_BL[half : 2 * half])
+    return everyone_SBK[:, :half], everyone_SBK[:, half : 2 * half], s_HH
