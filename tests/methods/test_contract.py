@@ -1,0 +1,156 @@
+"""What every method must do, whatever its paper: one run of each over the same 32 pairs.
+
+Methods with phases are trained by the trainer itself; those without are held to what all share.
+Repeated runs are compared bit for bit.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cmh import backbones, encode, hamming, methods, metrics, trainer
+from cmh.backbones import Frozen
+from cmh.dataset import Items
+from cmh.memory import CodeMemory
+from cmh.method import Batch, Inputs, Method
+
+N, D, L, K, CHANNELS = 32, 60, 4, 16, (6, 8, 10, 12)
+INPUTS = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)
+
+
+def with_phases() -> list[str]:
+    """Methods that the trainer trains."""
+    return [name for name in methods.available() if methods.load(name).phases is not Method.phases]
+
+
+def build(name: str, backbone: nn.Module | None = None, inputs: Inputs = INPUTS) -> Method:
+    torch.manual_seed(0)
+    return methods.load(name)(methods.config(name, bits=K), inputs, backbone or Frozen(CHANNELS))
+
+
+def pairs() -> Items:
+    """Features and texts that know their one label, in noise."""
+    rng = np.random.default_rng(0)
+    label = np.eye(L, dtype=np.uint8)[rng.integers(0, L, N)]
+    text = (label @ rng.random((L, D)) > 0.75) | (rng.random((N, D)) < 0.05)
+    image = tuple(
+        (label @ rng.normal(size=(L, c)) + rng.normal(size=(N, c))).astype(np.float32)[:, :, None, None]
+        for c in CHANNELS
+    )
+    return Items(image, text.astype(np.uint8), label, np.arange(N))
+
+
+def batch(reads: str, image: tuple[Tensor, ...] | None = None) -> Batch:
+    """The first half of the pairs as the phase asks for them."""
+    items, rows = pairs(), slice(0, N // 2)
+    given = image or tuple(torch.from_numpy(stage[rows]) for stage in items.image)
+    return Batch(
+        torch.arange(N)[rows],
+        None if reads == "text" else given,
+        None if reads == "image" else torch.from_numpy(items.text[rows]).float(),
+        torch.from_numpy(items.label[rows]).float(),
+    )
+
+
+def memory() -> CodeMemory:
+    return CodeMemory(torch.from_numpy(pairs().label).float(), K, seed=0)
+
+
+def gradients(method: Method, phase: str, given: Batch) -> set[str]:
+    """Names of the direct submodules that one step reaches, after checking its loss."""
+    terms = method(phase, given, memory())
+    assert all(term.shape == () and math.isfinite(term.item()) for term in terms.values())
+    method.zero_grad()
+    torch.stack(list(terms.values())).sum().backward()
+    reached = {n.split(".")[0] for n, p in method.named_parameters() if p.grad is not None and p.grad.any()}
+    assert all(p.grad is None or p.grad.isfinite().all() for p in method.parameters())
+    return reached
+
+
+@pytest.mark.parametrize("name", methods.available())
+def test_codes_have_their_shape_and_become_signs(name: str) -> None:
+    """float (B, K) in [-1, 1] for both modalities in evaluation; their signs pack and unpack to -1 and +1."""
+    method, given = build(name).eval(), batch("both")
+    assert method.bits == K
+    for u_BK in (method.encode_image(given.image), method.encode_text(given.text_BD)):
+        assert u_BK.shape == (N // 2, K)
+        assert u_BK.abs().max() <= 1
+        codes = hamming.unpack(hamming.pack(u_BK.detach().float().numpy()), K)
+        assert set(np.unique(codes)) <= {-1, 1}
+        assert np.array_equal(codes > 0, u_BK.detach().numpy() >= 0)
+
+
+@pytest.mark.parametrize("name", methods.available())
+def test_significance_is_one_number_a_bit(name: str) -> None:
+    """(K,) finite numbers, or None for methods whose codes are not to be shortened."""
+    significance = build(name).significance()
+    assert significance is None or (significance.shape == (K,) and bool(significance.isfinite().all()))
+
+
+@pytest.mark.parametrize("name", with_phases())
+def test_a_step_moves_exactly_the_modules_of_its_phase(name: str) -> None:
+    """Loss terms are finite scalars; gradients reach all modules of the phase that learn, and no others."""
+    method = build(name)
+    learning = {n.split(".")[0] for n, _ in method.named_parameters()}
+    for phase in method.phases:
+        assert gradients(method, phase.name, batch(phase.reads)) == set(phase.modules) & learning
+
+
+@pytest.mark.parametrize("name", with_phases())
+def test_a_trainable_backbone_learns_with_the_images(name: str) -> None:
+    """From uint8 images, the same code reaches the backbone in the phases that move it, and in no other."""
+    backbone = backbones.load("resnet18", "none")
+    inputs = Inputs(image_channels=backbone.channels, text_dim=D, labels=L)
+    method = build(name, backbone, inputs)
+    images = (torch.randint(0, 256, (N // 2, 3, 32, 32), dtype=torch.uint8),)
+    for phase in method.phases:
+        assert gradients(method, phase.name, batch(phase.reads, images)) == set(phase.modules)
+
+
+@pytest.mark.parametrize("name", with_phases())
+def test_the_memory_holds_the_codes_of_the_step(name: str) -> None:
+    """The rows of the batch are written, in the modality that the phase reads; all others stay."""
+    method = build(name)
+    for phase in method.phases:
+        before, after = memory(), memory()
+        method(phase.name, batch(phase.reads), after)
+        for side in ("image", "text"):
+            old, new = (getattr(m, f"{side}_NK") for m in (before, after))
+            written = (old != new).any(1)
+            assert not written[N // 2 :].any()
+            assert phase.reads not in (side, "both") or written[: N // 2].all()
+
+
+def trained(name: str, epochs: int) -> Method:
+    method = build(name)
+    trainer.fit(method, pairs(), pairs(), trainer.Config(epochs=epochs, batch_size=16, seed=1))
+    return method
+
+
+@pytest.mark.parametrize("name", with_phases())
+def test_32_pairs_are_learnt_by_heart(name: str) -> None:
+    """MAP above 0.95 both ways on the pairs themselves."""
+    method = trained(name, epochs=40)
+    image, text = (hamming.pack(encode.encode(method, pairs(), side)) for side in ("image", "text"))
+    label = pairs().label
+    assert metrics.evaluate(image, text, label, label, K).map > 0.95
+    assert metrics.evaluate(text, image, label, label, K).map > 0.95
+
+
+@pytest.mark.parametrize("name", with_phases())
+def test_the_same_seed_gives_the_same_method_and_a_file_keeps_it(name: str, tmp_path: Path) -> None:
+    """Two runs end with the same state bit for bit; loaded from safetensors it gives the same codes."""
+    first, second, loaded = trained(name, epochs=2), trained(name, epochs=2), build(name)
+    state, again = first.state_dict(), second.state_dict()
+    assert all(torch.equal(state[key], again[key]) for key in state)
+    save_file(state, tmp_path / "model.safetensors")
+    loaded.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    for side in ("image", "text"):
+        u_NK, kept_NK = (encode.encode(method, pairs(), side) for method in (first, loaded))
+        assert np.array_equal(u_NK, kept_NK)
+        assert len(np.unique(u_NK, axis=0)) > 1
