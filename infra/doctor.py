@@ -211,7 +211,8 @@ def store(url: str) -> Check:
             "store", False, f"{shown}: {error}", "mend what the message names, or point CMH_STORE elsewhere"
         )
     if not created or again or back != data or left:
-        found = f"{shown}: created {created}, created again {again}, same bytes {back == data}, deleted {not left}"
+        facts = {"created": created, "created again": again, "same bytes": back == data, "deleted": not left}
+        found = f"{shown}: " + ", ".join(f"{name} {fact}" for name, fact in facts.items())
         remedy = (
             "use a store that honours If-None-Match: two runs could overwrite each other's artifacts here"
         )

@@ -213,7 +213,7 @@ def test_store_that_overwrites_is_a_fault(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.slow
 def test_store_that_is_down_is_a_fault(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong secret, and an endpoint where nobody listens, are told with the endpoint, without the secret."""
+    """A wrong secret, and an endpoint where nobody listens, are told, and the secret is not shown."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
     s3fs.S3FileSystem.clear_instance_cache()
     check = doctor.store(s3_store.url)
