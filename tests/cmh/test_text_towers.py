@@ -3,11 +3,16 @@
 In float64, to 1e-9: forward, all gradients, running statistics, and evaluation after training.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmh import parallel
 from cmh.multiscale import SCALES, MultiScale
 from cmh.text_towers import ResidualText
 
@@ -155,3 +160,34 @@ def test_segments_repeat_the_pooled_values() -> None:
         assert segment_D.diff().min() >= 0
         for segment in segment_D.unique():
             assert len(column_D[1 + scale][segment_D == segment].unique()) == 1
+
+
+def step(rank: int = 0, workers: int = 1) -> dict[str, Tensor]:
+    """One step on this worker's rows of the same batch; all that must not depend on the number of workers."""
+    torch.manual_seed(0)
+    tower = ResidualText(157).double()
+    parallel.sync_batchnorm(tower)
+    text_BD, probe_BC = texts(8, 157, 0.03), torch.randn(8, 512, dtype=torch.float64)
+    (tower(text_BD[rank::workers])[-1][..., 0] * probe_BC[rank::workers]).mean().backward()
+    parallel.mean_gradients(tower.parameters())
+    gradients = {f"{name}.grad": p.grad for name, p in tower.named_parameters() if p.grad is not None}
+    return gradients | {k: v for k, v in tower.state_dict().items() if "running" in k}
+
+
+def worker(rank: int, workers: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=workers)
+    torch.save(step(rank, workers), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_workers_do_what_one_does(tmp_path: Path) -> None:
+    """Gradients and running statistics are those of the global batch, on every worker."""
+    mp.spawn(worker, (2, str(tmp_path)), nprocs=2)
+    expected = step()
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-11, msg=name)
