@@ -9,6 +9,7 @@ W and X = words of 64 bits of codes and labels, D = bits + 1 distances, G = grad
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -152,9 +153,9 @@ def pack_labels(labels_NL: ArrayLike) -> Codes:
     return np.packbits(np.asarray(labels_NL) > 0, axis=1)
 
 
-def batches(codes_NP: Codes, labels_NL: NDArray[np.generic], size: int = 1 << 20) -> Iterator[Block]:
-    """Blocks of `size` rows, read one at a time: from arrays in memory, memory maps, or Zarr arrays."""
-    for start in range(0, len(codes_NP), size):
+def batches(codes_NP: Any, labels_NL: Any, size: int = 1 << 20) -> Iterator[Block]:
+    """Blocks of `size` rows, read one at a time: of arrays in memory, memory maps or Zarr arrays."""
+    for start in range(0, codes_NP.shape[0], size):
         yield np.asarray(codes_NP[start : start + size]), np.asarray(labels_NL[start : start + size])
 
 

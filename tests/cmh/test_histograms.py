@@ -1,7 +1,10 @@
 """Histograms against a double loop over pairs: exact counts, for any number of bits and labels."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +55,20 @@ def test_compiled_kernel_equals_numpy_over_many_tiles_and_threads() -> None:
             counts = histograms.distance_histograms(*sides, threads=threads)
             assert (counts.all_QD == expected.all_QD).all()
             assert (counts.relevant_QD == expected.relevant_QD).all()
+
+
+def test_codes_stream_from_zarr_shard_by_shard(tmp_path: Path) -> None:
+    """A database in a Zarr store is read block by block, never whole, and counts the same."""
+    query_QK, database_NK, query_labels_QL, labels_NL = problem(64, 9, 3, 700, 2)
+    group = zarr.open_group(tmp_path / "codes.zarr", mode="w")
+    group.create_array("image", data=hamming.pack(database_NK), chunks=(50, 8), shards=(200, 8))
+    group.create_array("label", data=labels_NL.astype(np.uint8), chunks=(50, 9))
+    stored = zarr.open_group(tmp_path / "codes.zarr", mode="r")
+    blocks = histograms.batches(stored["image"], stored["label"], size=200)
+    counts = histograms.stream_histograms(hamming.pack(query_QK), query_labels_QL, blocks, 64)
+    expected = slow_counts(query_QK, database_NK, query_labels_QL, labels_NL)
+    assert (counts.all_QD == expected[0]).all()
+    assert (counts.relevant_QD == expected[1]).all()
 
 
 def test_parts_of_queries_and_database_assemble_to_the_whole() -> None:
