@@ -1,0 +1,65 @@
+"""Approximate search through FAISS's inverted lists of binary codes, for databases of millions of items.
+
+It looks only into the lists whose centres are nearest to the query, so it misses some neighbours: `recall`
+measures how many on codes of your own, before you rely on it.  Below a million codes exact search is
+hardly slower.  FAISS is optional: `pip install faiss-cpu`.
+
+Shape suffixes: Q = queries, P = bytes of a code, k = neighbours.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from cmh import hamming
+from cmh.hamming import Codes
+from cmh.search import Hits, Index
+
+
+class Approximate:
+    """Inverted lists over the items of an exact index."""
+
+    def __init__(self, index: Index, *, lists: int = 1024, probes: int = 16) -> None:
+        """
+        Args:
+            lists: parts of the database; about the square root of its size.
+            probes: lists that a query looks into; more find more and take longer.
+        Raises: ImportError without FAISS; ValueError for fewer items than lists or more probes than lists.
+        """
+        if not 1 <= probes <= lists <= len(index):
+            raise ValueError(
+                f"needed: 1 <= probes <= lists <= items, got {probes}, {lists}, {len(index)}; "
+                "for small databases use the exact index"
+            )
+        faiss = _faiss()
+        self.exact, self.probes = index, probes
+        width = 8 * hamming.width(index.bits)
+        self._centres = faiss.IndexBinaryFlat(width)
+        self._lists = faiss.IndexBinaryIVF(self._centres, width, lists)
+        codes_NP = index.codes()
+        self._lists.train(codes_NP)
+        self._lists.add(codes_NP)
+
+    def search(self, query_QP: Codes, k: int = 10, *, probes: int | None = None) -> Hits:
+        """The nearest items in the nearest lists; row −1, and no valid id, where those hold too few."""
+        query_QP = np.atleast_2d(query_QP)
+        hamming.check(query_QP, self.exact.bits, "queries")
+        self._lists.nprobe = self.probes if probes is None else probes
+        distance_Qk, row_Qk = self._lists.search(np.ascontiguousarray(query_QP), k)
+        return Hits(distance_Qk.astype(np.int64), row_Qk, self.exact.ids[row_Qk])
+
+    def recall(self, query_QP: Codes, k: int = 10, *, probes: int | None = None) -> float:
+        """Share of the k nearest that are found; of items at the k-th distance any will do."""
+        found_Qk = self.search(query_QP, k, probes=probes)
+        farthest_Q1 = self.exact.search(query_QP, k).distance[:, -1:]
+        return float(((found_Qk.row >= 0) & (found_Qk.distance <= farthest_Q1)).mean())
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError(
+            "approximate search needs FAISS: pip install faiss-cpu (or search exactly)"
+        ) from error
+    return faiss
