@@ -21,7 +21,7 @@ def encode(method: Method, items: Items, side: Side, batch_size: int = 128) -> N
 
     The result of an item does not depend on the items beside it beyond float rounding.
     """
-    device = next(method.parameters()).device
+    device = device_of(method)
     parts = (Slice(rows, side) for rows in _blocks(len(items), batch_size))
     u_nK = np.empty((len(items), method.bits), np.float32)
     was_training = method.training
@@ -54,6 +54,12 @@ def order(method: Method) -> NDArray[np.int64]:
     if significance_K is None:
         return np.arange(method.bits)
     return np.argsort(-significance_K.detach().cpu().double().numpy(), kind="stable")
+
+
+def device_of(method: Method) -> torch.device:
+    """Where the method's parameters and buffers are; a method may have only one of the two."""
+    tensors: dict[str, Tensor] = method.state_dict()
+    return next(iter(tensors.values())).device
 
 
 def _blocks(items: int, size: int) -> Iterator[NDArray[np.int64]]:

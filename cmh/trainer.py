@@ -27,11 +27,12 @@ from cmh.dataset import Items, Slice, batches
 from cmh.divergence import CollapsedCodes as CollapsedCodes
 from cmh.divergence import NonFiniteLoss as NonFiniteLoss
 from cmh.divergence import Terms
-from cmh.encode import encode
+from cmh.encode import device_of, encode
 from cmh.memory import CodeMemory, Side
 from cmh.method import Batch, Method, Phase
 from cmh.schedule import Step
 
+REVISION = 1  # raised when a change here alters what training gives
 VALIDATION_DATABASE = 4096  # training items that the validation queries search, evenly taken
 
 
@@ -110,7 +111,7 @@ class _Run:
             parallel.sync_batchnorm(method)
             parallel.broadcast(method.state_dict().values())
         self.method, self.train, self.validation, self.config = method, train, validation, config
-        self.device = next(method.parameters()).device
+        self.device = device_of(method)
         labels_nL = torch.from_numpy(train.label).float().to(self.device)
         self.memory = CodeMemory(labels_nL, method.bits, config.seed)
         self.trainable = [p for p in method.parameters() if p.requires_grad]
@@ -265,6 +266,8 @@ def _optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Opti
 
 
 def _check(method: Method, train: Items, validation: Items, config: Config) -> None:
+    if not method.phases:
+        raise ValueError(f"{type(method).__name__} has no phases to train in; use cmh.solver.solve")
     workers = parallel.world_size()
     if config.batch_size % workers:
         allowed = workers * max(1, round(config.batch_size / workers))
@@ -282,5 +285,5 @@ def _check(method: Method, train: Items, validation: Items, config: Config) -> N
         )
     if not len(validation):
         raise ValueError("there are no validation items to choose the best epoch by; enlarge that split")
-    if config.precision == "bfloat16" and next(method.parameters()).device.type != "cuda":
+    if config.precision == "bfloat16" and device_of(method).type != "cuda":
         raise ValueError("precision bfloat16 needs a GPU; use float32 on a CPU")

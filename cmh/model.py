@@ -1,0 +1,207 @@
+"""A trained model in a folder of its own: everything it takes to turn images and texts into codes.
+
+    model.safetensors     the method's weights       config.json      `Facts`
+    backbone.safetensors  the image network's        vocabulary.txt, labels.txt   one word a line, in order
+
+Shape suffixes: B = images or texts, H, W = image, K = bits, P = packed bytes.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
+
+from cmh import backbones, encode, methods, transforms
+from cmh.backbones import Backbone, Frozen
+from cmh.dataset import to_stages
+from cmh.method import Inputs, Method, Stages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a model besides its weights; `config.json`."""
+
+    method: str
+    revision: int
+    settings: dict[str, Any]  # of the method's Config, all of them
+    backbone: str
+    pretrained: str  # where the backbone's first weights came from
+    grid: int | None  # side of the stage maps that a frozen backbone gave, 1 if pooled; None: it was trained
+    image_size: int
+    text_dim: int
+    labels: int
+    order: tuple[int, ...]  # stored position → bit of the model
+    significance: tuple[float, ...] | None  # by bit of the model
+
+    @property
+    def bits(self) -> int:
+        return len(self.order)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model, ready to encode; on the device its method is on."""
+
+    method: Method
+    backbone: Backbone
+    facts: Facts
+    vocabulary: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def bits(self) -> int:
+        return self.facts.bits
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """(K,) the model's bits by significance, as the codes hold them."""
+        return np.array(self.facts.order, np.int64)
+
+    def to(self, device: torch.device | str) -> "Model":
+        """The same model, moved in place."""
+        self.method.to(device)
+        self.backbone.to(device)
+        return self
+
+    @torch.inference_mode()
+    def encode_images(self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Packed codes (B, P) of uint8 RGB images (H, W, 3) of any size, cut and resized as in preprocessing.
+
+        Raises:
+            ValueError: an image of another shape or type.
+        """
+        resized = np.stack([_resize(image, self.facts.image_size) for image in image_BHWC])
+        pixels = to_stages((resized,), self._device)
+        return self._codes(
+            self.method.encode_image(pixels if self.facts.grid is None else self._features(pixels))
+        )
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.uint8]:
+        """Packed codes (B, P) of texts; words outside the vocabulary do not count."""
+        text_BD = torch.from_numpy(transforms.bag_of_words(texts, self.vocabulary))
+        return self._codes(self.method.encode_text(text_BD.to(self._device).float()))
+
+    @property
+    def _device(self) -> torch.device:
+        return encode.device_of(self.method)
+
+    def _features(self, pixels: Stages) -> Stages:
+        """The stage maps as a features artifact holds them: pooled in float32, maps rounded to float16."""
+        assert self.facts.grid is not None
+        maps = [adaptive_avg_pool2d(stage, self.facts.grid) for stage in self.backbone(*pixels)]
+        return tuple(stage if self.facts.grid == 1 else stage.half().float() for stage in maps)
+
+    def _codes(self, u_BK: Tensor) -> NDArray[np.uint8]:
+        return encode.codes(u_BK.float().cpu().numpy(), self.order)
+
+
+def build(
+    method: str,
+    settings: dict[str, Any],
+    backbone: Backbone,
+    *,
+    frozen: bool,
+    text_dim: int,
+    labels: int,
+) -> Method:
+    """The method with fresh weights by torch's generator; a frozen backbone stays outside of it.
+
+    Raises:
+        ValueError: unknown method or settings.
+    """
+    inputs = Inputs(image_channels=backbone.channels, text_dim=text_dim, labels=labels)
+    inside: nn.Module = Frozen(backbone.channels, backbone.pretrained) if frozen else backbone
+    return methods.load(method)(methods.config(method, **settings), inputs, inside)
+
+
+def facts(
+    method: str, built: Method, settings: dict[str, Any], backbone: str, pretrained: str, **others: Any
+) -> Facts:
+    """`Facts` of a trained method; `others` are grid, image_size, text_dim and labels."""
+    significance_K = built.significance()
+    return Facts(
+        method=method,
+        revision=built.REVISION,
+        settings=asdict(methods.config(method, **settings)),
+        backbone=backbone,
+        pretrained=pretrained,
+        order=tuple(encode.order(built).tolist()),
+        significance=None if significance_K is None else tuple(significance_K.tolist()),
+        **others,
+    )
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write the model's files into `folder`."""
+    inside = _backbone_prefix(model)
+    own = {k: v for k, v in model.method.state_dict().items() if inside is None or not k.startswith(inside)}
+    _save_tensors(own, folder / "model.safetensors")
+    _save_tensors(model.backbone.network.state_dict(), folder / "backbone.safetensors")
+    text = json.dumps(asdict(model.facts), indent=1, sort_keys=True)
+    (folder / "config.json").write_text(text + "\n")
+    (folder / "vocabulary.txt").write_text("".join(f"{word}\n" for word in model.vocabulary))
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in model.labels))
+
+
+def load(folder: Path) -> Model:
+    """Read what `save` wrote, on the CPU and in evaluation mode.
+
+    Raises:
+        ValueError: the model was made by another revision of its method, or by a method that is not there.
+    """
+    read = json.loads((folder / "config.json").read_text())
+    known = Facts(**read | {key: read[key] and tuple(read[key]) for key in ("order", "significance")})
+    revision = methods.load(known.method).REVISION
+    if known.revision != revision:
+        raise ValueError(
+            f"{folder} was trained by revision {known.revision} of {known.method}, and this is revision "
+            f"{revision}; train it again, or use the version of cmh that it was made with"
+        )
+    backbone = backbones.load(known.backbone, folder / "backbone.safetensors")
+    method = build(
+        known.method,
+        known.settings,
+        backbone,
+        frozen=known.grid is not None,
+        text_dim=known.text_dim,
+        labels=known.labels,
+    )
+    vocabulary = tuple((folder / "vocabulary.txt").read_text().splitlines())
+    labels = tuple((folder / "labels.txt").read_text().splitlines())
+    model = Model(method.eval(), backbone.eval(), known, vocabulary, labels)
+    weights = load_file(folder / "model.safetensors")
+    inside = _backbone_prefix(model)
+    if inside is not None:
+        weights |= {f"{inside}network.{k}": v for k, v in backbone.network.state_dict().items()}
+    method.load_state_dict(weights)
+    return model
+
+
+def _backbone_prefix(model: Model) -> str | None:
+    """What the names of the backbone's tensors begin with in the method; None if it is not part of it."""
+    found = [f"{name}." for name, module in model.method.named_modules() if module is model.backbone]
+    return found[0] if found else None
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
+
+
+def _resize(image_HWC: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    if image_HWC.ndim != 3 or image_HWC.shape[2] != 3 or image_HWC.dtype != np.uint8:
+        raise ValueError(
+            f"an image is uint8 (H, W, 3), got {image_HWC.dtype} {image_HWC.shape}; convert it to RGB"
+        )
+    if image_HWC.shape[:2] == (size, size):
+        return image_HWC
+    return np.asarray(ImageOps.fit(Image.fromarray(image_HWC), (size, size), Image.Resampling.BICUBIC))

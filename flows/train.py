@@ -1,0 +1,115 @@
+"""Train one hashing method on one dataset: dataset and images (or their features) in, model out.
+
+Reads:   the dataset; the images, or the features where the backbone is frozen
+Writes:  model.safetensors, backbone.safetensors, config.json, vocabulary.txt, labels.txt, metrics.jsonl
+         (one epoch a line), README.md (the model card), logs/ (TensorBoard, seconds.json)
+Resumes: from the last checkpoint of the same target, after a lost worker or after the whole flow died;
+         checkpoints lie beside the artifact, in `ray-run`, until training has ended
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from cmh import methods, trainer
+from flows import publish, train_worker
+from flows.caching import artifact_task
+from flows.experiments import Experiment, Resources
+from infra import ray_cluster
+from infra.artifacts import Draft, Ref, Target
+from infra.logging import Advance
+from infra.storage import Store
+
+_LOOK_EVERY = 1.0  # seconds between two looks at how far the run is
+
+
+def target(experiment: Experiment, dataset: Ref, source: Ref) -> Target:
+    """The model that this experiment trains on `dataset`; `source` holds its images or their features."""
+    config = methods.config(experiment.method, bits=experiment.bits, **experiment.settings)
+    backbone = experiment.backbone.model_dump() | {"weights": _weights(experiment.backbone.weights)}
+    return Target(
+        "model",
+        f"{experiment.method}-{experiment.entry.name}",
+        config={
+            "method": experiment.method,
+            "settings": asdict(config),
+            "training": experiment.training.model_dump() | {"seed": experiment.seed},
+            "trainer": trainer.REVISION,
+            "backbone": backbone,
+        },
+        inputs={"dataset": dataset.content, source.kind: source.content},
+        revision=methods.load(experiment.method).REVISION,
+    )
+
+
+def fit(
+    store: Store, draft: Draft, experiment: Experiment, dataset: Ref, source: Ref, resources: Resources
+) -> None:
+    """Fit the method with Ray Train; the global batch is split over the workers.
+
+    Raises: ValueError, NonFiniteLoss, CollapsedCodes as `cmh.trainer.fit`.
+    """
+    folder = f"{draft.target.address}/ray-run"
+    cpus = max(1, resources.threads // resources.workers)
+    job = train_worker.Job(store.url, experiment, dataset, source, draft.prefix, folder, cpus)
+    draft.run |= {"workers": resources.workers, "threads": cpus, "gpu": resources.gpu}
+    with (
+        ray_cluster.connect(resources.ray, cpus=cpus * resources.workers) as dashboard,
+        publish.progress("epochs of training", experiment.training.epochs) as advance,
+        _followed(store, folder, advance),
+    ):
+        draft.run["dashboard"] = dashboard
+        error = ray_cluster.train(
+            train_worker.loop,
+            {"job": job},
+            store=store,
+            folder=folder,
+            workers=resources.workers,
+            cpus=cpus,
+            gpu=resources.gpu,
+        )
+    if error is not None:
+        raise error
+    store.delete(folder)
+
+
+train = artifact_task(name="train")(fit)
+
+
+def _weights(weights: str) -> str:
+    """What tells weights apart: the name, or the checksum of a file."""
+    if weights in ("default", "none"):
+        return weights
+    return hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+
+
+@contextmanager
+def _followed(store: Store, folder: str, advance: Advance) -> Iterator[None]:
+    """Advance by each epoch that the workers report as done."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        seen = 0
+        while True:
+            last = ended.wait(_LOOK_EVERY)
+            try:
+                done = json.loads(store.read_bytes(f"{folder}/{train_worker.PROGRESS}"))["number"]
+            except FileNotFoundError:
+                done = 0
+            if done > seen:
+                advance(done - seen)
+                seen = done
+            if last:
+                return
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,214 @@
+"""What every training process does: open the data, build the method, fit, keep checkpoints, write the model.
+
+Imported by Ray's workers, so nothing here needs Prefect.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+import zarr
+from ray.train.torch import get_device
+from torch.utils.tensorboard import SummaryWriter
+
+from cmh import backbones, checkpoint, methods, parallel, trainer
+from cmh import model as models
+from cmh.backbones import Backbone
+from cmh.checkpoint import State
+from cmh.dataset import Items, read_items
+from cmh.divergence import CollapsedCodes, NonFiniteLoss
+from cmh.method import Method
+from cmh.trainer import Epoch
+from flows.experiments import Experiment
+from flows.model_card import card
+from infra import artifacts
+from infra.artifacts import Reading, Ref
+from infra.storage import Store, open_store
+
+PROGRESS = "progress.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run, by addresses."""
+
+    store: str  # URL
+    experiment: Experiment
+    dataset: Ref
+    source: Ref  # images, or the features of a frozen backbone
+    prefix: str  # in the store, where the model's files go
+    folder: str  # in the store, for checkpoints and progress
+    threads: int  # of this process
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All fields of the method's Config."""
+        return asdict(
+            methods.config(self.experiment.method, bits=self.experiment.bits, **self.experiment.settings)
+        )
+
+    @property
+    def config(self) -> trainer.Config:
+        return trainer.Config(seed=self.experiment.seed, **self.experiment.training.model_dump())
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run reads."""
+
+    train: Items
+    validation: Items
+    vocabulary: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+def loop(config: dict[str, Job]) -> Exception | None:
+    """Train on this worker.
+
+    Returns: on rank 0, an error that would only come again, for the caller to raise; None if all went well.
+    """
+    job = config["job"]
+    _settle(job.threads)
+    try:
+        _train(job)
+    except (ValueError, NonFiniteLoss, CollapsedCodes) as error:
+        return error
+    return None
+
+
+def _train(job: Job) -> None:
+    store = open_store(job.store)
+    data = _read(store, job)
+    backbone, method = _build(job, data)
+    state, seconds = _last_checkpoint()
+    history = trainer.fit(
+        method,
+        data.train,
+        data.validation,
+        job.config,
+        state=state,
+        on_epoch=_keeper(store, job, seconds),
+    )
+    if parallel.rank() == 0:
+        with tempfile.TemporaryDirectory() as folder:
+            facts = _facts(job, method, backbone, data)
+            model = models.Model(method, backbone, facts, data.vocabulary, data.labels)
+            _write(Path(folder), job, model, history, seconds)
+            for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+                store.write_bytes(f"{job.prefix}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+
+
+def _settle(threads: int) -> None:
+    """One number of threads, and the same result each time, on GPUs too."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def _read(store: Store, job: Job) -> Data:
+    dataset = artifacts.open_artifact(store, job.dataset)
+    items = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
+    source = artifacts.open_artifact(store, job.source)
+    images = zarr.open_group(source.zarr(f"{job.source.kind}.zarr"), mode="r")
+    return Data(
+        train=read_items(items, images, "train"),
+        validation=read_items(items, images, "validation"),
+        vocabulary=_lines(dataset, "vocabulary.txt"),
+        labels=_lines(dataset, "labels.txt"),
+    )
+
+
+def _lines(reading: Reading, name: str) -> tuple[str, ...]:
+    return tuple(reading.read_bytes(name).decode().splitlines())
+
+
+def _build(job: Job, data: Data) -> tuple[Backbone, Method]:
+    """Backbone and method with fresh weights, the same on every worker."""
+    wanted = job.experiment.backbone
+    torch.manual_seed(job.experiment.seed)
+    backbone = backbones.load(wanted.name, wanted.weights)
+    torch.manual_seed(job.experiment.seed)  # whatever the backbone drew
+    method = models.build(
+        job.experiment.method,
+        job.settings,
+        backbone,
+        frozen=wanted.frozen,
+        text_dim=len(data.vocabulary),
+        labels=len(data.labels),
+    )
+    return backbone, method.to(get_device())
+
+
+def _last_checkpoint() -> tuple[State | None, list[float]]:
+    """The state to go on from, and the seconds each epoch took until then."""
+    last = ray.train.get_checkpoint()
+    if last is None:
+        return None, []
+    with last.as_directory() as folder:
+        return checkpoint.load(Path(folder)), json.loads((Path(folder) / "seconds.json").read_text())
+
+
+def _keeper(store: Store, job: Job, seconds: list[float]) -> Callable[[Epoch, State], None]:
+    """Reports each epoch to Ray with a checkpoint from rank 0, and tells the flow how far the run is."""
+    began = time.perf_counter()
+
+    def keep(epoch: Epoch, state: State) -> None:
+        nonlocal began
+        seconds.append(time.perf_counter() - began)
+        first = parallel.rank() == 0
+        with tempfile.TemporaryDirectory() as folder:
+            if first:
+                checkpoint.save(state, Path(folder))
+                (Path(folder) / "seconds.json").write_text(json.dumps(seconds))
+            kept = ray.train.Checkpoint.from_directory(folder) if first else None
+            ray.train.report({"epoch": epoch.number, "score": epoch.score}, checkpoint=kept)
+        if first:
+            store.write_bytes(f"{job.folder}/{PROGRESS}", json.dumps(asdict(epoch)).encode())
+        began = time.perf_counter()
+
+    return keep
+
+
+def _facts(job: Job, method: Method, backbone: Backbone, data: Data) -> models.Facts:
+    wanted = job.experiment.backbone
+    return models.facts(
+        job.experiment.method,
+        method,
+        job.settings,
+        wanted.name,
+        backbone.pretrained,
+        grid=1 if wanted.frozen else None,
+        image_size=wanted.image_size,
+        text_dim=len(data.vocabulary),
+        labels=len(data.labels),
+    )
+
+
+def _write(folder: Path, job: Job, model: models.Model, history: list[Epoch], seconds: list[float]) -> None:
+    """The model's files, its card, its metrics, and logs; only the logs tell the time."""
+    models.save(model, folder)
+    lines = [json.dumps(asdict(epoch) | {"score": epoch.score}, sort_keys=True) for epoch in history]
+    (folder / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (folder / "README.md").write_text(card(job.experiment, model.facts, history))
+    logs = folder / "logs"
+    with SummaryWriter(str(logs)) as board:
+        for epoch in history:
+            for name, value in _scalars(epoch).items():
+                board.add_scalar(name, value, epoch.number)
+    facts = {"epochs": seconds, "threads": torch.get_num_threads(), "workers": parallel.world_size()}
+    (logs / "seconds.json").write_text(json.dumps(facts))
+
+
+def _scalars(epoch: Epoch) -> dict[str, float]:
+    scalars = {f"loss/{name}": value for name, value in epoch.terms.items()}
+    scalars |= {f"learning_rate/{name}": value for name, value in epoch.learning_rates.items()}
+    return scalars | {
+        "validation/map_image_to_text": epoch.map_image_to_text,
+        "validation/map_text_to_image": epoch.map_text_to_image,
+    }

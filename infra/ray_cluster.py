@@ -1,0 +1,99 @@
+"""Ray, started here or found elsewhere, for as long as a block lasts; and training on it.
+
+Ray is always asked for its token: a cluster on a shared machine must not stand open.  A Ray that was started
+here ends with the block, by its own processes only (`ray stop` would end everybody's).
+"""
+
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow.fs
+import ray
+from fsspec.core import url_to_fs
+from ray._raylet import Config  # type: ignore[attr-defined]
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from infra.storage import Store, home
+
+MAX_FAILURES = 3  # times that lost workers are replaced, each going on from the last checkpoint
+KEPT = 2  # checkpoints: the last may be half committed when a worker dies
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def connect(address: str | None = None, *, cpus: int | None = None, dashboard: bool = True) -> Iterator[str]:
+    """Be connected to Ray within the block; yields the dashboard's URL, or "".
+
+    address: None or "local" starts Ray on this machine, with `cpus` CPUs; else "host:port" of a cluster,
+    whose token is found by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.
+    Raises: ConnectionError if there is no cluster at the address.
+    """
+    authenticate()
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")  # runs appear in the dashboard
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    local = address in (None, "local")
+    options = {"num_cpus": cpus, "include_dashboard": dashboard} if local else {}
+    context = ray.init("local" if local else address, configure_logging=False, log_to_driver=False, **options)
+    try:
+        yield f"http://{context.dashboard_url}" if context.dashboard_url else ""
+    finally:
+        ray.shutdown()
+
+
+def train(
+    loop: Callable[[dict[str, Any]], Any],
+    job: dict[str, Any],
+    *,
+    store: Store,
+    folder: str,
+    workers: int,
+    cpus: int,
+    gpu: bool,
+) -> Any:
+    """Run `loop(job)` on `workers` processes that form a torch process group: gloo, or nccl with GPUs.
+
+    Checkpoints are kept in `folder` of `store`.  A lost worker makes all start again from the last
+    checkpoint; so does a second call for the same folder, after the first one's process died.
+
+    Returns: what the loop gave on rank 0.
+    Raises: ray.train.TrainingFailedError if the loop raised, or more workers were lost than are replaced.
+    """
+    place, name = os.path.split(folder)
+    filesystem, root = url_to_fs(store.url)
+    trainer = TorchTrainer(
+        loop,
+        train_loop_config=job,
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": cpus} | ({"GPU": 1} if gpu else {})
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=f"{root}/{place}",
+            storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)),
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            checkpoint_config=CheckpointConfig(num_to_keep=KEPT),
+        ),
+    )
+    return trainer.fit().return_value
+
+
+def authenticate() -> None:
+    """Ask for a token, of this user's own unless another was set, in this process and those it starts."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    Config.initialize("")  # Ray has read the mode when it was imported; this is how it reads it again
+    if "RAY_AUTH_TOKEN" in os.environ or os.environ["RAY_AUTH_MODE"] != "token":
+        return
+    token = home() / "ray-token"
+    os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
+    if os.environ["RAY_AUTH_TOKEN_PATH"] == str(token) and not token.exists():
+        token.parent.mkdir(parents=True, exist_ok=True)
+        partial = token.with_name(f"ray-token.{os.getpid()}")
+        with open(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        partial.replace(token)

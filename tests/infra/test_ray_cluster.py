@@ -1,0 +1,53 @@
+"""Ray as the pipeline starts it: with a token, a dashboard that answers, and its end with the block."""
+
+import os
+import stat
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+
+from infra import ray_cluster
+
+
+@pytest.fixture(autouse=True)
+def _fresh(cmh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.setenv(name, "")  # so that what is set here is undone
+        monkeypatch.delenv(name)
+
+
+def test_token_is_made_once_and_is_the_users_alone(cmh_home: Path):
+    """The second call keeps the first one's token; nobody else may read it."""
+    ray_cluster.authenticate()
+    token = cmh_home / "ray-token"
+    first = token.read_text()
+    ray_cluster.authenticate()
+    assert token.read_text() == first
+    assert len(first) == 64
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(token)
+
+
+def test_a_token_that_was_set_is_kept(cmh_home: Path, monkeypatch: pytest.MonkeyPatch):
+    """With the token of another cluster in the environment none is made."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+    ray_cluster.authenticate()
+    assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+    assert not (cmh_home / "ray-token").exists()
+
+
+@pytest.mark.slow
+def test_local_ray_answers_and_ends_with_the_block():
+    """The dashboard answers while the block runs; afterwards none of the processes started for it is left."""
+    before = set(psutil.Process().children(recursive=True))
+    with ray_cluster.connect(cpus=1) as dashboard:
+        with urllib.request.urlopen(dashboard) as answer:
+            assert answer.status == 200
+        assert ray.cluster_resources()["CPU"] == 1
+    started = set(psutil.Process().children(recursive=True)) - before
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
