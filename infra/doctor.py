@@ -1,5 +1,6 @@
 """What must be right on a machine before the pipeline runs, checked for real, with remedies."""
 
+import base64
 import os
 import shutil
 import socket
@@ -42,8 +43,8 @@ def checks(store_url: str) -> list[Check]:
         *packages(),
         memory(),
         disk(home()),
-        service("Prefect", (4200,), "http://127.0.0.1:4200/api/health"),
-        service("Ray", (8265, 6379), "http://127.0.0.1:8265/api/version"),
+        service("Prefect", (4200,), "http://127.0.0.1:4200/api/health", _prefect_authorization()),
+        service("Ray", (8265, 6379), "http://127.0.0.1:8265/api/version", _ray_authorization()),
         service("Dask", (8787, 8786), "http://127.0.0.1:8787/health"),
         *auth(),
         threads(),
@@ -99,25 +100,30 @@ def disk(folder: Path, needed: int = DISK) -> Check:
     return Check("disk", free >= needed, f"{_gib(free)} free at {place}, {_gib(needed)} wanted", remedy)
 
 
-def service(name: str, ports: Sequence[int], probe: str) -> Check:
-    """The ports of a server are free, or that server answers on them and is bound to this machine only."""
+def service(name: str, ports: Sequence[int], probe: str, authorization: str = "") -> Check:
+    """The ports of a server are free, or it answers to `probe` and its first port is for this machine only.
+
+    Only the first, because Ray's own ports are always open to all; its token guards them.
+    """
     taken = [port for port in ports if _taken(port)]
     if not taken:
         return Check(f"{name} ports", True, f"{', '.join(map(str, ports))} free")
     listed = ", ".join(map(str, taken))
-    if beyond := _bound_beyond_loopback(taken):
+    if beyond := _bound_beyond_loopback(ports[0]):
         remedy = f"start {name} with its host set to 127.0.0.1, or keep it behind a firewall and a password"
         return Check(
             f"{name} ports", False, f"{', '.join(beyond)} can be reached from other machines", remedy
         )
+    request = urllib.request.Request(probe, headers={"Authorization": authorization} if authorization else {})
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(probe, timeout=3):
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=3):
             return Check(f"{name} ports", True, f"{name} answers on {listed}")
     except OSError as error:
-        found = f"{listed} taken, and not by {name}: {probe} gives {error}"
-        return Check(
-            f"{name} ports", False, found, f"find who has it (ss -ltnp 'sport = :{taken[0]}') and stop it"
+        found = f"{listed} taken, and {name} does not answer: {probe} gives {error}"
+        remedy = (
+            f"give its password or token if it is yours; else see who has it: ss -ltnp 'sport = :{taken[0]}'"
         )
+        return Check(f"{name} ports", False, found, remedy)
 
 
 def auth() -> list[Check]:
@@ -145,7 +151,7 @@ def auth() -> list[Check]:
 def _ray_auth() -> Check:
     mode = os.environ.get("RAY_AUTH_MODE", "not set")
     address = os.environ.get("RAY_ADDRESS", "local")
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    path = _ray_token_path()
     remote = address not in ("local", "auto") and (
         urlsplit(f"//{address.split('//')[-1]}").hostname not in LOOPBACK
     )
@@ -236,15 +242,29 @@ def _taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _bound_beyond_loopback(ports: Sequence[int]) -> list[str]:
+def _bound_beyond_loopback(port: int) -> list[str]:
     try:
         connections = psutil.net_connections("inet")
     except psutil.AccessDenied:  # macOS shows them to root only
         return []
-    listening = [
-        one.laddr for one in connections if one.status == psutil.CONN_LISTEN and one.laddr.port in ports
-    ]
-    return sorted({f"{address.ip}:{address.port}" for address in listening if address.ip not in LOOPBACK})
+    listening = [one.laddr for one in connections if one.status == psutil.CONN_LISTEN]
+    return sorted({f"{at.ip}:{port}" for at in listening if at.port == port and at.ip not in LOOPBACK})
+
+
+def _prefect_authorization() -> str:
+    pair = os.environ.get("PREFECT_API_AUTH_STRING", "")
+    return f"Basic {base64.b64encode(pair.encode()).decode()}" if pair else ""
+
+
+def _ray_authorization() -> str:
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    if not token and (path := _ray_token_path()).is_file():
+        token = path.read_text().strip()
+    return f"Bearer {token}" if token else ""
+
+
+def _ray_token_path() -> Path:
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
 
 
 def _gib(size: int) -> str:
