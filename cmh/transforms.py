@@ -24,7 +24,9 @@ MAX_SVG_BYTES = 4 << 20  # the largest drawing of the emoji sets has 0.9 MB
 WORD = r"(?u)[^\W_]+"  # letters and digits of any script; single ones too ("x", "5", "火")
 
 # What an SVG could use to read files, run scripts, or grow without limit.
-_FORBIDDEN = re.compile(rb"<!(?:DOCTYPE|ENTITY)|<\s*(?:\w+:)?(?:image|script|foreignObject|feImage)\b|@import", re.I)
+_FORBIDDEN = re.compile(
+    rb"<!(?:DOCTYPE|ENTITY)|<\s*(?:\w+:)?(?:image|script|foreignObject|feImage)\b|@import", re.I
+)
 _REFERENCE = re.compile(rb"""(?:href\s*=\s*["']|url\(\s*["']?)\s*([^#\s"'])""", re.I)
 
 
@@ -39,7 +41,9 @@ def decode_image(data: bytes, media_type: str, size: int) -> NDArray[np.uint8]:
         raise ValueError(f"image file of {len(data)} bytes; at most {MAX_BYTES} are read")
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"image of {image.width} × {image.height} pixels; at most {MAX_PIXELS} are decoded")
+            raise ValueError(
+                f"image of {image.width} × {image.height} pixels; at most {MAX_PIXELS} are decoded"
+            )
         image.draft("RGB", (2 * size, 2 * size))  # JPEG: decode at a fraction of the size where that suffices
         upright = ImageOps.exif_transpose(image)
         return np.asarray(ImageOps.fit(_on_white(upright), (size, size), Image.Resampling.BICUBIC))
@@ -67,6 +71,13 @@ def _on_white(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
+
+
+def resize(image_HWC: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """(S, S, 3) uint8: the image's central square at another size; itself if it has that size."""
+    if image_HWC.shape == (size, size, 3):
+        return image_HWC
+    return np.asarray(ImageOps.fit(Image.fromarray(image_HWC), (size, size), Image.Resampling.BICUBIC))
 
 
 def drop_words(text: str, share: float, *, seed: int, key: str) -> str:

@@ -132,6 +132,7 @@ class Entry(Strict):
         {}, description="label → traits of a record that earn it; empty: the records' own labels"
     )
     split: Split
+    max_rejected: float = Field(0.01, ge=0, le=1, description="share of damaged items at which a run stops")
     counts: dict[str, int] = Field({}, description="what a build with these settings gives, for comparison")
 
 
@@ -214,7 +215,9 @@ def _parse(model: type[Model], fields: Mapping[str, Any], path: Path) -> Model:
         ]
         allowed = ", ".join(model.model_fields)
         raise CatalogError(
-            f"{path}: {len(lines)} field(s) are wrong:\n" + "\n".join(lines) + f"\n  fields allowed: {allowed}"
+            f"{path}: {len(lines)} field(s) are wrong:\n"
+            + "\n".join(lines)
+            + f"\n  fields allowed: {allowed}"
         ) from error
 
 

@@ -1,0 +1,52 @@
+"""From what publishers say about a record (its traits) to a multi-hot label matrix.
+
+Shapes: N = records, L = labels.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Traits = Mapping[str, Sequence[str]]
+Rules = Mapping[str, Mapping[str, Sequence[str]]]
+
+
+def assign(traits: Sequence[Traits], rules: Rules) -> tuple[list[str], NDArray[np.uint8]]:
+    """Names of the labels, and (N, L) uint8.  Labels that no record earns are left out.
+
+    `rules`: label → {trait: values}; a record earns the label if any of its traits has any of the values.  Without
+    rules a record's labels are its own trait "labels", in alphabetical order.
+
+    Raises: ValueError if no record has a label, or if there is one label only.
+
+    >>> rules = {"fruit": {"tags": ["fruit"]}, "food": {"groups": ["food"], "tags": ["meal"]}}
+    >>> assign([{"groups": ["food"], "tags": ["fruit"]}, {"groups": ["food"]}, {}], rules)
+    (['fruit', 'food'], array([[1, 1],
+           [0, 1],
+           [0, 0]], dtype=uint8))
+    """
+    if rules:
+        names = list(rules)
+        wanted = [{trait: set(values) for trait, values in rule.items()} for rule in rules.values()]
+        rows = [[_earns(record, rule) for rule in wanted] for record in traits]
+    else:
+        names = sorted({label for record in traits for label in record.get("labels", ())})
+        rows = [[name in record.get("labels", ()) for name in names] for record in traits]
+    label_NL = np.asarray(rows, np.uint8).reshape(len(traits), len(names))
+    used = np.flatnonzero(label_NL.any(axis=0))
+    if len(used) == 0:
+        raise ValueError(
+            "no item has a label, so nothing tells which pairs belong together; fill the column 'labels' "
+            "of your table, or give label rules in the catalog entry"
+        )
+    if len(used) == 1:
+        raise ValueError(
+            f"there is only one label, {names[used[0]]!r}: every item would be relevant to every other; "
+            "at least two are needed"
+        )
+    return [names[column] for column in used], label_NL[:, used]
+
+
+def _earns(traits: Traits, rule: Mapping[str, set[str]]) -> bool:
+    return any(not values.isdisjoint(traits.get(trait, ())) for trait, values in rule.items())

