@@ -30,7 +30,8 @@ class Whitening(NamedTuple):
     def cross(self, cxy_FD: Matrix) -> Matrix:
         """The cross-covariance as seen in whitened coordinates, Lx⁻¹ Cxy Ly⁻ᵀ."""
         half_FD = linalg.solve_triangular(self.x_FF, cxy_FD, lower=True)
-        return linalg.solve_triangular(self.y_DD, half_FD.T, lower=True).T
+        cross_FD: Matrix = linalg.solve_triangular(self.y_DD, half_FD.T, lower=True).T
+        return cross_FD
 
     def directions(self, u_FK: Matrix, v_DK: Matrix) -> tuple[Matrix, Matrix]:
         """Directions in the original coordinates of those in whitened ones."""
@@ -99,4 +100,5 @@ def leading_pair(whitening: Whitening, cross_FD: Matrix) -> Pairs:
 def _fix_signs(u_FK: Matrix) -> Matrix:
     """Eigenvectors with their largest component positive, so that all LAPACKs agree."""
     largest_K = np.abs(u_FK).argmax(axis=0)
-    return u_FK * np.sign(u_FK[largest_K, np.arange(u_FK.shape[1])])
+    sign_K: Matrix = np.sign(u_FK[largest_K, np.arange(u_FK.shape[1])])
+    return u_FK * sign_K

@@ -127,11 +127,11 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def encode_image(self, image: Stages) -> Tensor:
-        """Relaxed codes u_BK in [-1, 1]."""
+        """Relaxed codes u_BK: in [-1, 1], or of a method without phases any numbers; their signs count."""
 
     @abstractmethod
     def encode_text(self, text_BD: Tensor) -> Tensor:
-        """Relaxed codes u_BK in [-1, 1]."""
+        """Relaxed codes u_BK, as of `encode_image`."""
 
     def significance(self) -> Tensor | None:
         """(K,) float: how much each bit weighs, for methods whose codes can be shortened; else None."""

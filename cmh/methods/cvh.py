@@ -1,0 +1,62 @@
+"""Cross-view hashing: the directions that bring the two views of an item together.
+
+Source: Kumar and Udupa, Learning Hash Functions for Cross-View Similarity Search, IJCAI 2011.  For two views
+and items that resemble only themselves, its generalised eigenproblem
+
+    [0 Cxy; Cyx 0] w = λ [Cxx 0; 0 Cyy] w
+
+is that of CCA; what differs is the ridge, which is a share of the mean variance here and so independent of
+the number of items and the scale of the features.  The baseline's widely copied MATLAB code leaves out the
+inverse of Cyy and does not centre; this is the paper's form.  Labels are not read.
+
+Time O(N (F + D)²), memory O(N (F + D)); beyond min(F, D) bits are noise (`cmh.eigen.pairs`).
+
+Shape suffixes: N = training set, F = image features, D = text dimensions, L = labels, K = bits.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cmh import eigen, projections
+from cmh.method import Inputs, Method, Stages
+from cmh.projections import Matrix, Projection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    bits: int = 16
+    ridge: float = 1e-4  # the MATLAB code's figure; a share of the mean variance is ours
+    stages: tuple[int, ...] = (-1,)  # ours: the deepest features
+
+
+class CVH(Method):
+    """Linear hash functions from one eigenproblem."""
+
+    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
+        super().__init__(config, inputs, backbone)
+        self.bits, self.stages, self.config, self.backbone = config.bits, config.stages, config, backbone
+        self.image = Projection(projections.pooled_size(inputs, config.stages), config.bits)
+        self.text = Projection(inputs.text_dim, config.bits)
+
+    def solve(self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int) -> None:
+        mean_F, mean_D = image_NF.mean(axis=0), text_ND.mean(axis=0)
+        x_NF, y_ND = (unit_variance(x) for x in (image_NF - mean_F, text_ND - mean_D))
+        found = eigen.pairs(x_NF.T @ x_NF, y_ND.T @ y_ND, x_NF.T @ y_ND, self.bits, ridge=self.config.ridge)
+        self.image.keep(mean_F, found.wx_FK)
+        self.text.keep(mean_D, found.wy_DK)
+
+    def encode_image(self, image: Stages) -> Tensor:
+        u_BK: Tensor = self.image(projections.pooled(self.backbone(*image), self.stages))
+        return u_BK
+
+    def encode_text(self, text_BD: Tensor) -> Tensor:
+        u_BK: Tensor = self.text(text_BD)
+        return u_BK
+
+
+def unit_variance(x_NF: Matrix) -> Matrix:
+    """Centred features scaled as one so that the mean diagonal element of XᵀX is 1; a constant view stays."""
+    return x_NF / (np.sqrt((x_NF**2).sum() / x_NF.shape[1]) or 1.0)

@@ -1,0 +1,39 @@
+"""Training of a method without phases: all training items in, hash functions kept in the method.
+
+The counterpart of `cmh.trainer` for methods that implement `solve`.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cmh import projections
+from cmh.dataset import Items, to_stages
+from cmh.method import Method
+
+
+def solve(method: Method, train: Items, seed: int) -> NDArray[np.int8] | None:
+    """Let the method learn from `train`, in float64 on the CPU.
+
+    Returns: the unified codes {-1, +1} of the training items, (n, K), where it learns any.
+    Raises:
+        ValueError: images in place of features, fewer items than two, or NaN or infinity among the features.
+    """
+    if train.image[0].dtype == np.uint8:
+        raise ValueError(
+            f"{type(method).__name__} learns from image features, got images; "
+            "compute features with a frozen backbone first"
+        )
+    if len(train) < 2:
+        raise ValueError(f"{type(method).__name__} learns from two items at least, got {len(train)}")
+    maps = to_stages(train.image, torch.device("cpu"))
+    image_NF = projections.pooled(maps, method.stages).numpy()
+    text_ND = train.text.astype(np.float64)
+    for side, x in (("image features", image_NF), ("text", text_ND)):
+        broken = np.flatnonzero(~np.isfinite(x).all(axis=1))
+        if len(broken):
+            raise ValueError(
+                f"{side} of {len(broken)} items are not finite, the first in row {train.row[broken[0]]} "
+                "of the dataset; leave these items out, or look for where the numbers come from"
+            )
+    return method.solve(image_NF, text_ND, train.label > 0, seed)

@@ -1,0 +1,63 @@
+"""What every method without phases must do, whatever its paper: learn a signal, repeat itself, keep.
+
+Held-out MAP is compared with chance (0.25 for four classes); repeated runs are compared bit for bit.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from cmh import encode, methods, solver
+from cmh.method import Method
+from tests.methods import shallow
+
+SOLVED = [name for name in methods.available() if methods.load(name).phases is Method.phases]
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_a_linear_signal_is_found(name: str) -> None:
+    """New pairs find the training pairs of their class far above chance, both ways."""
+    assert min(shallow.signal(name)) > 0.4
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_a_seed_decides_everything_and_a_file_keeps_it(name: str, tmp_path: Path) -> None:
+    """Two runs of one seed end bit for bit alike; loaded from safetensors the method gives the same codes."""
+    items = shallow.pairs(60)
+    first, second, loaded = (shallow.build(name, items) for _ in range(3))
+    unified = [solver.solve(method, items, seed=3) for method in (first, second)]
+    assert np.array_equal(*unified) if unified[0] is not None else unified[1] is None
+    save_file(first.state_dict(), tmp_path / "a.safetensors")
+    save_file(second.state_dict(), tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    loaded.load_state_dict(load_file(tmp_path / "a.safetensors"))
+    for side in ("image", "text"):
+        u_NK = encode.encode(first, items, side)
+        assert np.array_equal(u_NK, encode.encode(loaded, items, side))
+        assert len(np.unique(u_NK > 0, axis=0)) > 1
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_unified_codes_are_signs_in_training_order(name: str) -> None:
+    """(N, K) int8 of -1 and +1, nearer to the item's own codes than to those of the item beside it."""
+    items = shallow.pairs(80)
+    method = shallow.build(name, items)
+    codes_NK = solver.solve(method, items, seed=0)
+    if codes_NK is None:
+        return
+    assert codes_NK.shape == (80, 16)
+    assert codes_NK.dtype == np.int8
+    assert set(np.unique(codes_NK)) == {-1, 1}
+    own_NK = np.where(encode.encode(method, items, "text") >= 0, 1, -1)
+    assert (codes_NK * own_NK).mean() > (np.roll(codes_NK, 1, axis=0) * own_NK).mean() + 0.1
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_fewer_items_than_a_method_likes_are_enough(name: str) -> None:
+    """Twenty items, fewer than any number of bases, give finite hash functions."""
+    items = shallow.pairs(20)
+    method = shallow.build(name, items, bits=8)
+    solver.solve(method, items, seed=0)
+    assert np.isfinite(encode.encode(method, shallow.pairs(5), "image")).all()
