@@ -46,7 +46,8 @@ def target(experiment: Experiment, dataset: Ref, source: Ref) -> Target:
     )
 
 
-def fit(
+@artifact_task(name="train")
+def train(
     store: Store, draft: Draft, experiment: Experiment, dataset: Ref, source: Ref, resources: Resources
 ) -> None:
     """Fit the method with Ray Train; the global batch is split over the workers.
@@ -75,9 +76,6 @@ def fit(
     if error is not None:
         raise error
     store.delete(folder)
-
-
-train = artifact_task(name="train")(fit)
 
 
 def _weights(weights: str) -> str:
