@@ -1,0 +1,141 @@
+"""Images and texts, against pixels and counts that are known; hostile files against the limits."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from cmh import transforms
+from cmh.transforms import bag_of_words, decode_image, drop_words, vectorizer
+
+
+def encoded(image, kind="PNG", **options):
+    """The image as a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_photo_is_cut_to_its_central_square():
+    """Of a wide image with coloured ends only the middle remains."""
+    pixels = np.full((20, 60, 3), 255, np.uint8)
+    pixels[:, 20:40] = (200, 0, 0)
+    image = decode_image(encoded(Image.fromarray(pixels)), "image", 20)
+    assert image.shape == (20, 20, 3)
+    assert image.dtype == np.uint8
+    assert (image == (200, 0, 0)).all()
+
+
+def test_transparency_becomes_white():
+    """A transparent pixel is white, whatever colour lies under it."""
+    image = decode_image(encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 0))), "image", 8)
+    assert (image == 255).all()
+
+
+def test_orientation_is_applied():
+    """A photo that says it lies on its side is turned upright."""
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    image = decode_image(encoded(Image.fromarray(pixels), exif=exif), "image", 16)
+    assert (image[:8] == 0).all()
+    assert (image[8:] == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_truncated_files_are_errors(kind):
+    """Half a file is never half an image."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = encoded(Image.fromarray(noise), kind)
+    with pytest.raises((OSError, ValueError, SyntaxError)):
+        decode_image(data[: len(data) // 2], "image", 32)
+
+
+def test_too_many_pixels_are_not_decoded(monkeypatch):
+    """The size in the header is enough to refuse."""
+    monkeypatch.setattr(transforms, "MAX_PIXELS", 100)
+    with pytest.raises(ValueError, match="11 × 10 pixels"):
+        decode_image(encoded(Image.new("RGB", (11, 10))), "image", 8)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<image href="file:///etc/hostname"/>',
+        '<svg:image xmlns:svg="http://www.w3.org/2000/svg" href="x.png"/>',
+        "<script>1</script>",
+        '<use href="http://example.org/x.svg#a"/>',
+        '<use xlink:href="other.svg#a"/>',
+        '<rect fill="url(http://example.org/#a)"/>',
+        "<style>@import 'x.css';</style>",
+        '<filter><feImage href="#a"/></filter>',
+    ],
+)
+def test_svg_refers_to_nothing_outside_itself(body):
+    """Files, addresses and scripts in a drawing are refused before it is parsed."""
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{body}</svg>'
+    with pytest.raises(ValueError, match="SVG"):
+        decode_image(svg.encode(), "image/svg+xml", 32)
+
+
+def test_svg_entities_are_refused():
+    """Entities that multiply could fill the memory."""
+    svg = b'<!DOCTYPE svg [<!ENTITY a "aaaa">]><svg xmlns="http://www.w3.org/2000/svg">&a;</svg>'
+    with pytest.raises(ValueError, match="DOCTYPE"):
+        decode_image(svg, "image/svg+xml", 32)
+
+
+def test_svg_may_refer_to_itself():
+    """Gradients and reused shapes are drawn."""
+    svg = (
+        b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><defs><linearGradient id="g">'
+        b'<stop stop-color="#0f0"/></linearGradient></defs><rect width="8" height="8" fill="url(#g)"/></svg>'
+    )
+    assert (decode_image(svg, "image/svg+xml", 16) == (0, 255, 0)).all()
+
+
+words = st.lists(st.sampled_from(["red", "green", "blue", "round", "sweet", "old"]), min_size=1, max_size=30)
+
+
+@given(words, st.floats(0, 0.95), st.integers(0, 9))
+def test_dropped_texts_are_subsequences(given_words, share, seed):
+    """What is left keeps its order, is never empty, and is the same for the same seed and key."""
+    text = " ".join(given_words)
+    kept = drop_words(text, share, seed=seed, key="k").split()
+    rest = iter(given_words)
+    assert kept
+    assert all(word in rest for word in kept)
+    assert kept == drop_words(text, share, seed=seed, key="k").split()
+
+
+def test_share_of_dropped_words():
+    """Over many items the share is the one asked for, within four standard deviations."""
+    text = " ".join(f"w{i}" for i in range(50))
+    left = sum(len(drop_words(text, 0.3, seed=0, key=str(key)).split()) for key in range(200))
+    assert abs(left / 10_000 - 0.7) < 4 * (0.3 * 0.7 / 10_000) ** 0.5
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
+def test_counts_equal_a_slow_loop(texts):
+    """The bag of words against counting the analyser's words one by one."""
+    analyse = vectorizer().build_analyzer()
+    vocabulary = sorted({word for text in texts for word in analyse(text)})
+    if vocabulary:
+        expected = [[min(255, analyse(text).count(word)) for word in vocabulary] for text in texts]
+        assert bag_of_words(texts, vocabulary).tolist() == expected
+
+
+def test_counts_are_clipped():
+    """A word that occurs 300 times counts 255, not 44."""
+    assert bag_of_words(["a " * 300], ["a"]).tolist() == [[255]]
+
+
+def test_resize_is_the_identity_at_its_size():
+    """No pixel changes where nothing is to be done."""
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    assert transforms.resize(image, 8) is image
+    assert transforms.resize(image, 4).shape == (4, 4, 3)
