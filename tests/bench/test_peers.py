@@ -60,5 +60,5 @@ def test_faiss_centroids_of_all_sign_patterns_lose_nothing() -> None:
 
 def test_table_shows_ratios_to_the_first_row() -> None:
     """Scaled times are marked."""
-    shown = timing.table("t", [timing.Row("ours", 2.0), timing.Row("peer", 5.0, scaled=True)])
-    assert "| peer | 5† | 2.5 |" in shown
+    shown = timing.table("t", [timing.Row("ours", 2.0, 4.0), timing.Row("peer", 5.0, 5.0, scaled=True)])
+    assert "| peer | 5† | 2.5 | 5† | 1.25 |" in shown
