@@ -6,6 +6,7 @@ H, W = image size, K = bits, P = ceil(K / 8) packed bytes.  A dimension has one 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import zarr
@@ -64,6 +65,11 @@ REJECTED = pa.schema([("id", pa.string()), ("source", pa.string()), ("reason", p
 """`rejected.parquet`: the items that were left out, and why."""
 
 
+def array(group: zarr.Group, name: str) -> Any:
+    """An array of the group.  Typed as Any, because zarr types an item as array, group or scalar alike."""
+    return group[name]
+
+
 def validate(group: zarr.Group, schema: Mapping[str, Array]) -> dict[str, int]:
     """Check every array of `group` against `schema`.
 
@@ -74,14 +80,14 @@ def validate(group: zarr.Group, schema: Mapping[str, Array]) -> dict[str, int]:
     for name, spec in schema.items():
         if name not in group:
             raise ValueError(f"array {name!r} is missing; expected {spec.dtype} {spec.dims}")
-        array = group[name]
-        if not isinstance(array, zarr.Array):
+        found = group[name]
+        if not isinstance(found, zarr.Array):
             raise ValueError(f"{name!r} is a group; expected an array {spec.dtype} {spec.dims}")
-        if str(array.dtype) != spec.dtype:
-            raise ValueError(f"array {name!r} has dtype {array.dtype}; expected {spec.dtype}")
-        if array.ndim != len(spec.dims):
-            raise ValueError(f"array {name!r} has shape {array.shape}; expected dimensions {spec.dims}")
-        for dim, size in zip(spec.dims, array.shape, strict=True):
+        if str(found.dtype) != spec.dtype:
+            raise ValueError(f"array {name!r} has dtype {found.dtype}; expected {spec.dtype}")
+        if found.ndim != len(spec.dims):
+            raise ValueError(f"array {name!r} has shape {found.shape}; expected dimensions {spec.dims}")
+        for dim, size in zip(spec.dims, found.shape, strict=True):
             expected = int(dim) if dim.isdigit() else sizes.setdefault(dim, size)
             if size != expected:
                 raise ValueError(f"array {name!r} has {size} along {dim}; expected {expected}")

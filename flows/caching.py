@@ -3,7 +3,7 @@
     @artifact_task(name="evaluate")
     def evaluate(store: Store, draft: Draft, codes: Ref, ...) -> None: ...     # writes into the draft
 
-    ref = evaluate(store, target, codes, ...)            # as a Prefect task; "Cached" in the UI where it was there
+    ref = evaluate(store, target, codes, ...)            # a Prefect task; "Cached" where it was there
     ref, cached = evaluate.compute(store, target, ...)   # the same without Prefect
 
 Prefect's own cache is off: it takes an outage for a miss, and here an outage is an error.
@@ -42,8 +42,8 @@ class ArtifactTask(Generic[P]):
         )
 
     def __call__(self, store: Store, target: Target, *args: P.args, **kwargs: P.kwargs) -> Ref:
-        """Run as a Prefect task.  Raises what the function raises, and StorageError where the store is out."""
-        state: State[Ref] = self._task(store, target, args, kwargs, return_state=True)
+        """Run as a Prefect task.  Raises what the function raises, and StorageError in an outage."""
+        state: Any = self._task(store, target, args, kwargs, return_state=True)
         ref = state.result()
         assert isinstance(ref, Ref)
         return ref

@@ -6,11 +6,13 @@ function below that returns an `Experiment`; change one with `model_copy(update=
 """
 
 import os
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cmh import methods
+from data_catalog import catalog
 
 
 class _Settings(BaseModel):
@@ -49,7 +51,11 @@ class Evaluation(_Settings):
 class Experiment(_Settings):
     """Everything that bears on the result of a run."""
 
-    dataset: str = Field("emoji", description="an entry of data_catalog")
+    dataset: str = Field("emoji", description="an entry of data_catalog, or a .yaml file of the same form")
+    images: Path | None = Field(
+        None, description="your own folder of images, in place of a dataset; with items"
+    )
+    items: Path | None = Field(None, description="your own table: CSV with the columns image, text, labels")
     method: str = Field("scahn", description="a file of cmh/methods")
     bits: int = Field(64, ge=8, le=512, description="code length")
     settings: dict[str, Any] = Field(default_factory=dict, description="fields of the method's Config")
@@ -69,6 +75,26 @@ class Experiment(_Settings):
         return bits
 
     @model_validator(mode="after")
+    def _images_and_items(self) -> "Experiment":
+        if (self.images is None) != (self.items is None):
+            missing = "items" if self.items is None else "images"
+            raise ValueError(
+                f"your own data takes both a folder of images and a table of items; {missing} is missing"
+            )
+        return self
+
+    @property
+    def entry(self) -> catalog.Entry:
+        """The catalog entry of the data.
+
+        Raises:
+            CatalogError: there is none, or it is malformed.
+        """
+        if self.images is not None and self.items is not None:
+            return catalog.folder_entry(self.images, self.items)
+        return catalog.load(self.dataset)
+
+    @model_validator(mode="after")
     def _method_knows_its_settings(self) -> "Experiment":
         methods.config(self.method, bits=self.bits, **self.settings)
         return self
@@ -82,5 +108,12 @@ class Resources(_Settings):
     threads: int = Field(
         os.cpu_count() or 1, ge=1, description="CPU threads of this machine, for every engine"
     )
-    ray: str = Field("local", description="'local' starts Ray here; else the address of a cluster")
-    dask: str = Field("local", description="'local' starts Dask here; else the address of a scheduler")
+    ray: str | None = Field(None, description="address of a Ray cluster; without it, Ray is started here")
+    dask: str | None = Field(
+        None, description="address of a Dask scheduler; without it, Dask is started here"
+    )
+
+
+def emoji() -> Experiment:
+    """SCAHN on emoji, the backbone frozen: what `cmh demo` runs."""
+    return Experiment()

@@ -1,8 +1,8 @@
 """Features of a frozen backbone, computed once: images in, features out.
 
 Reads:   images.zarr
-Writes:  features.zarr {pooled/stage1…S (M, C) float32, and with a grid maps/stage1…S (M, C, G, G) float16}, row by
-         row as in images.zarr
+Writes:  features.zarr {pooled/stage1…S (M, C) float32, and with a grid maps/stage1…S (M, C, G, G) float16},
+         row by row as in images.zarr
 Resumes: shard by shard; one Dask task computes the rows of one shard and writes it whole
 
 A shard is computed in batches of fixed size, so it comes out the same on any number of workers.
@@ -58,10 +58,11 @@ def features(
 ) -> None:
     """Run the backbone over every image, on Dask workers with one core each."""
     source = artifacts.open_artifact(store, images).zarr("images.zarr")
-    total = zarr.open_group(source, mode="r")["image"].shape[0]
+    stored: Any = zarr.open_group(source, mode="r")["image"]
+    total = stored.shape[0]
     out = draft.zarr("features.zarr")
     group = zarr.open_group(out, mode="a")
-    weights = _weights(backbone)
+    weights = sources.backbone_weights(backbone)
     names = _create(group, total, backbones.load(backbone.name, "none").channels, grid)
     parts = [
         Part(a, min(a + ROWS, total), backbone.image_size, grid, source, out) for a in range(0, total, ROWS)
@@ -94,20 +95,14 @@ def _identity(backbone: Backbone) -> str:
     """What the weights are, without fetching them."""
     if backbone.weights == "none":
         raise ValueError(
-            "a frozen backbone with random weights gives features of nothing; use weights 'default' or a file, or "
-            "frozen=false to train it"
+            "a frozen backbone with random weights gives features of nothing; use weights 'default' or a "
+            "file, or frozen=false to train it"
         )
     if backbone.weights != "default":
         return sources.file_or_folder(Path(backbone.weights))
     if backbone.name == "efficientnet_lite0":
         return sources.catalogued_weights(backbone.name)
     return "torchvision"  # its version fixes the file, which has its hash in its name
-
-
-def _weights(backbone: Backbone) -> str:
-    if backbone.weights == "default" and backbone.name == "efficientnet_lite0":
-        return str(sources.weights(backbone.name))
-    return backbone.weights
 
 
 def _create(group: zarr.Group, total: int, channels: tuple[int, ...], grid: int) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """From the sources of a catalog entry to images, and on to a dataset: two artifacts.
 
 `images`   Reads:   the sources, fetched and verified
-           Writes:  images.zarr {image}, images.parquet: one row per record, zeros and a reason where it is damaged
+           Writes:  images.zarr {image}, images.parquet: a row per record, zeros and a reason where damaged
            Resumes: shard by shard; one Dask task decodes the records of one shard and writes it whole
 `dataset`  Reads:   images.parquet, and the records again for texts and labels
            Writes:  dataset.zarr {text, label, image_row, split/*}, items.parquet, rejected.parquet,
@@ -55,7 +55,7 @@ class Part:
 
 
 def images_target(entry: Entry, limit: int | None = None) -> Target:
-    """The images of an entry; `limit` records of it for a trial.  Local files are read for their checksums."""
+    """The images of an entry, or of `limit` records.  Local files are read for their checksums."""
     readers.load(entry.reader)
     return Target(
         "images",
@@ -203,8 +203,8 @@ def _check(records: Sequence[Record], entry: Entry) -> None:
     repeated = [name for name, count in Counter(record.id for record in records).items() if count > 1]
     if repeated:
         raise ValueError(
-            f"{entry.name}: {len(repeated)} id(s) occur twice, such as {', '.join(repeated[:SHOWN])}; each item needs "
-            "an id of its own (without a column 'id' it is the image's name)"
+            f"{entry.name}: {len(repeated)} id(s) occur twice, such as {', '.join(repeated[:SHOWN])}; each "
+            "item needs an id of its own (without a column 'id' it is the image's name)"
         )
     empty = {record.id: "its text is empty" for record in records if not _words(record)}
     _stop_if_damaged(entry, empty, len(records))
@@ -225,8 +225,8 @@ def _stop_if_damaged(entry: Entry, reasons: dict[str, str], total: int) -> None:
     if len(reasons) > entry.max_rejected * total:
         shown = "\n".join(f"  {name}: {reason}" for name, reason in list(reasons.items())[:SHOWN])
         raise ValueError(
-            f"{entry.name}: {len(reasons)} of {total} items are unusable, more than {entry.max_rejected:.0%}:\n{shown}\n"
-            "mend them, or raise max_rejected in the catalog entry to leave them out"
+            f"{entry.name}: {len(reasons)} of {total} items are unusable, more than "
+            f"{entry.max_rejected:.0%}:\n{shown}\nmend them, or raise max_rejected in the catalog entry to leave them out"
         )
 
 
@@ -270,7 +270,7 @@ def _items(
         [record.source for record in records],
         [record.group for record in records],
         list(texts),
-        [[names[column] for column in np.flatnonzero(row)] for row in label_NL],
+        [[name for name, has in zip(names, row, strict=True) if has] for row in label_NL],
         where.tolist(),
     ]
     return pa.table(columns, schema=schema.ITEMS)

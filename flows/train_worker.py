@@ -25,6 +25,7 @@ from cmh.dataset import Items, read_items
 from cmh.divergence import CollapsedCodes, NonFiniteLoss
 from cmh.method import Method
 from cmh.trainer import Epoch
+from flows import sources
 from flows.experiments import Experiment
 from flows.model_card import card
 from infra import artifacts
@@ -132,7 +133,7 @@ def _build(job: Job, data: Data) -> tuple[Backbone, Method]:
     """Backbone and method with fresh weights, the same on every worker."""
     wanted = job.experiment.backbone
     torch.manual_seed(job.experiment.seed)
-    backbone = backbones.load(wanted.name, wanted.weights)
+    backbone = backbones.load(wanted.name, sources.backbone_weights(wanted))
     torch.manual_seed(job.experiment.seed)  # whatever the backbone drew
     method = models.build(
         job.experiment.method,

@@ -1,0 +1,248 @@
+"""The command `cmh`: each command is a thin layer over a flow or a function of infra."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Group, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from cmh import __version__
+
+_RUN = Group("Run the pipeline", sort_key=0)
+_USE = Group("Use what it made", sort_key=1)
+_KEEP = Group("Artifacts", sort_key=2)
+_KNOW = Group("Find out", sort_key=3)
+
+app = App(
+    name="cmh",
+    version=__version__,
+    help="""Cross-modal hashing: images and texts become short binary codes that find each other.
+
+A run is a chain of artifacts: images → dataset → features → model → codes → report. Each is computed once and
+kept in the store (`CMH_STORE`, by default `.cmh/store`); a second run computes nothing.
+
+Start with `cmh demo`, then `cmh run --images photos/ --items items.csv` for your own data.""",
+)
+app["--help"].group = app["--version"].group = Group("Parameters", show=False)
+
+# Named, not imported: `cmh --help` answers at once, although a run imports torch, Ray and Prefect.
+for _name, _group in {
+    "demo": _RUN, "run": _RUN, "preprocess": _RUN, "features": _RUN, "train": _RUN, "encode": _RUN,
+    "evaluate": _RUN, "search": _USE,
+}.items():  # fmt: skip
+    app.command(f"flows.commands:{_name}", name=_name, group=_group)
+
+_out = Console()
+Json = Annotated[bool, Parameter(name="--json", negative="", help="machine-readable output")]
+
+
+def show(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> None:
+    """Rows as a table for people, or as JSON lines for programs."""
+    if as_json:
+        for row in rows:
+            print(json.dumps(row, default=str))
+        return
+    table = Table(title=title or None, header_style="bold", box=None, pad_edge=False)
+    for head in rows[0] if rows else ():
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    _out.print(table if rows else "nothing")
+
+
+def size(count: int) -> str:
+    """Bytes for people.
+
+    >>> size(18_800_000)
+    '18.8 MB'
+    """
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+@app.command(group=_KEEP, name="ls")
+def list_(kind: str | None = None, *, as_json: Json = False) -> None:
+    """List the artifacts in the store.
+
+    Parameters
+    ----------
+    kind
+        only this kind: images, dataset, features, model, codes or report
+    """
+    from infra import artifacts, storage
+
+    store = storage.open_store()
+    manifests = artifacts.list_artifacts(store, kind)
+    show(
+        [
+            {
+                "address": m.ref.address,
+                "files": len(m.files),
+                "size": size(sum(f.size for f in m.files.values())),
+                "content": m.content[:12],
+            }
+            for m in manifests
+        ],
+        as_json,
+        f"Artifacts in {store.url}",
+    )
+
+
+@app.command(group=_KEEP)
+def pull(address: str, to: Path | None = None, *, source: str | None = None) -> None:
+    """Bring an artifact to this machine, verified file by file.
+
+    Parameters
+    ----------
+    address
+        as `cmh ls` prints it: kind/name/digest
+    to
+        store folder that receives it; by default the local store, `.cmh/store`
+    source
+        the store it comes from; by default `CMH_STORE`
+    """
+    from infra import storage, transfer
+
+    folder = to or storage.home() / "store"
+    store = storage.open_store(source)
+    if store.url == storage.open_store(str(folder)).url:
+        raise ValueError(f"{address} would be pulled from {store.url} into itself; set CMH_STORE or --source")
+    transfer.pull(store, address, folder, _moved)
+    _out.print(f"{address} is in {folder}")
+
+
+@app.command(group=_KEEP)
+def push(address: str, target: str) -> None:
+    """Copy an artifact to another store; it shows there only when it is whole.
+
+    Parameters
+    ----------
+    address
+        as `cmh ls` prints it: kind/name/digest
+    target
+        a folder or s3://bucket/prefix
+    """
+    from infra import storage, transfer
+
+    transfer.push(storage.open_store(), storage.open_store(target), address, _moved)
+    _out.print(f"{address} is in {target}")
+
+
+def _moved(name: str, count: int) -> None:
+    _out.print(f"  {name}  {size(count)}", style="dim")
+
+
+@app.command(group=_KEEP)
+def verify(address: str | None = None, *, as_json: Json = False) -> int:
+    """Read every file of an artifact, or of all, and compare it with its checksum; exit status 1 on damage."""
+    from infra import artifacts, storage
+
+    store = storage.open_store()
+    addresses = [address] if address else artifacts.addresses(store)
+    problems = [
+        {"address": one, "file": problem.path, "problem": problem.what}
+        for one in addresses
+        for problem in artifacts.verify(store, one)
+    ]
+    if problems or as_json:
+        show(problems, as_json, "Damaged")
+    else:
+        _out.print(f"{len(addresses)} artifacts are whole")
+    return 1 if problems else 0
+
+
+@app.command(group=_KEEP)
+def gc(*, dry_run: Annotated[bool, Parameter(negative="--delete")] = True, as_json: Json = False) -> None:
+    """Find what unfinished runs left behind; nothing is removed without --delete."""
+    from infra import storage, transfer
+
+    found = transfer.gc(storage.open_store(), dry_run=dry_run)
+    rows = [{"left behind": a.path, "size": size(a.size), "idle": f"{a.idle / 3600:.0f} h"} for a in found]
+    show(rows, as_json, "Would be removed" if dry_run else "Removed")
+
+
+@app.command(group=_KNOW)
+def catalog(name: str | None = None, *, as_json: Json = False) -> None:
+    """List the datasets, or show one: sources, licences, labels, split.
+
+    Parameters
+    ----------
+    name
+        a dataset, or a .yaml file
+    """
+    from data_catalog import catalog as entries
+
+    if name is None:
+        listed = [entries.load(one) for one in entries.available()]
+        show([{"dataset": e.name, "title": e.title, "reader": e.reader, **e.counts} for e in listed], as_json)
+        return
+    entry = entries.load(name)
+    if as_json:
+        print(entry.model_dump_json())
+        return
+    _out.print(f"[bold]{entry.title}[/bold]\n\n{entry.about}\n{entry.citation}")
+    show([{"source": n, **s.model_dump(include={"kind", "package", "version", "url", "path", "licence"})}
+          for n, s in entry.sources.items()], False, "Sources")  # fmt: skip
+    _out.print(f"\nLabels ({len(entry.labels)}): {', '.join(entry.labels) or 'as the items have them'}")
+    _out.print(f"Split: {entry.split.model_dump()}\nCounts: {entry.counts}")
+
+
+@app.command(group=_KNOW)
+def methods(name: str | None = None) -> None:
+    """List the methods, or show one's settings with their defaults."""
+    import dataclasses
+
+    from cmh import methods as known
+
+    if name is None:
+        show(
+            [
+                {"method": one, "what": (known.load(one).__doc__ or "").split("\n")[0]}
+                for one in known.available()
+            ],
+            False,
+        )
+        return
+    config = known.config(name, bits=64)
+    _out.print(known.load(name).__doc__)
+    show([{"setting": f.name, "default": getattr(config, f.name)} for f in dataclasses.fields(config)], False)
+
+
+@app.command(group=_KNOW)
+def doctor(*, as_json: Json = False) -> int:
+    """Check versions, memory, disk, ports, settings and the store, and say how to mend what is wrong."""
+    from infra import doctor as examination
+    from infra import storage
+
+    checks = examination.checks(storage.default_url())
+    show(
+        [
+            {
+                "": "ok" if c.ok else "FAILS",
+                "check": c.name,
+                "found": c.found,
+                "remedy": "" if c.ok else c.remedy,
+            }
+            for c in checks
+        ],
+        as_json,
+    )
+    return 0 if all(c.ok for c in checks) else 1
+
+
+def main() -> None:
+    """Entry point: what a user can mend is said in one line, without a traceback."""
+    from infra.storage import StorageError
+
+    try:
+        sys.exit(app())
+    except (ValueError, FileNotFoundError, StorageError) as error:
+        Console(stderr=True).print(f"[red]cmh:[/red] {error}", highlight=False, markup=True)
+        sys.exit(2)

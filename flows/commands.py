@@ -1,0 +1,123 @@
+"""The commands of `cmh` that run the pipeline or use its model; imported only when one of them is called."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from flows import demo as demonstration
+from flows import experiments, pipeline, retrieval
+from flows.cli import Json, show, size
+from flows.experiments import Experiment, Resources
+from infra import artifacts, storage
+
+_out = Console()
+
+What = Annotated[Experiment, Parameter(name="*")]
+Where = Annotated[Resources, Parameter(name="*")]
+DryRun = Annotated[
+    bool, Parameter(negative="", help="show what would be computed, and what is there already")
+]
+
+
+def _command(until: str, text: str) -> Any:
+    """A command that runs the pipeline as far as one stage."""
+
+    def command(
+        experiment: What = Experiment(),  # noqa: B008 - frozen
+        resources: Where = Resources(),  # noqa: B008 - frozen
+        *,
+        dry_run: DryRun = False,
+        as_json: Json = False,
+    ) -> None:
+        if dry_run:
+            show([_planned(step) for step in pipeline.plan(experiment, until)], as_json, "Plan")
+            return
+        started = time.perf_counter()
+        steps = pipeline.start(experiment, resources, until)
+        _report(steps, time.perf_counter() - started, as_json)
+
+    command.__doc__ = text
+    return command
+
+
+run = _command("report", "Run the whole pipeline, from the sources to the report.")
+preprocess = _command("dataset", "Fetch the sources, render the images, make texts, labels and the split.")
+features = _command("features", "Cache the features of the frozen backbone, after all that it needs.")
+train = _command("model", "Train a model, after all that it needs.")
+encode = _command("codes", "Encode every image and text, after all that it needs.")
+evaluate = _command("report", "Measure retrieval in all four directions, after all that it needs.")
+
+
+def demo(resources: Where = Resources(), *, as_json: Json = False) -> None:  # noqa: B008 - frozen
+    """Show the whole pipeline on real data: emoji of seven vendors, a few minutes on a laptop."""
+    demonstration.show(experiments.emoji(), resources, as_json)
+
+
+def search(
+    words: str | None = None,
+    *,
+    image: Path | None = None,
+    codes: str | None = None,
+    top: int = 10,
+    bits: int | None = None,
+    sheet: Path | None = None,
+    as_json: Json = False,
+) -> None:
+    """Find images by words, or images and words by an image.
+
+    Parameters
+    ----------
+    words
+        what the images should show; words that the model does not know do not count
+    image
+        an image file, in place of words
+    codes
+        address of the codes to search (`cmh ls codes`); by default the newest in the store
+    top
+        how many results
+    bits
+        compare the first so many bits only
+    sheet
+        write the images found to this PNG
+    """
+    if (words is None) == (image is None):
+        raise ValueError('give words or an image: cmh search "red fruit", or cmh search --image apple.png')
+    engine = retrieval.Engine.open(storage.open_store(), codes)
+    if image is not None:
+        pixels = retrieval.read_image(image, engine.model.facts.image_size)
+        found, title = engine.images_like(pixels, top, bits), image.name
+        show([hit.shown() for hit in engine.words_for(pixels, top, bits)], as_json, f"Words for {title}")
+    else:
+        assert words is not None
+        found, title = engine.images_for(words, top, bits), words
+    show([hit.shown() for hit in found], as_json, f"Images for {title}")
+    if sheet is not None:
+        sheet.write_bytes(engine.sheet(title, found))
+        _out.print(f"written: {sheet}")
+
+
+def _planned(step: pipeline.Planned) -> dict[str, Any]:
+    return {
+        "stage": step.stage,
+        "state": step.state,
+        "address": step.address or "(known when the stage before it is done)",
+        "size": size(step.size) if step.size is not None else "",
+    }
+
+
+def _report(steps: list[pipeline.Done], seconds: float, as_json: bool) -> None:
+    rows = [
+        {"stage": s.ref.kind, "state": s.state, "seconds": f"{s.seconds:.1f}", "address": s.ref.address}
+        for s in steps
+    ]
+    show(rows, as_json)
+    if as_json:
+        return
+    computed = sum(s.state == "computed" for s in steps)
+    _out.print(f"{computed} of {len(steps)} stages computed in {seconds:.0f} s")
+    last = artifacts.open_artifact(storage.open_store(), steps[-1].ref)
+    if last.ref.kind == "report":
+        _out.print(f"report: {last.local() / 'README.md'}")

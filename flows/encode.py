@@ -1,0 +1,126 @@
+"""Encode every item of a dataset, both modalities, with a trained model: model and dataset in, codes out.
+
+Reads:   model, dataset (dataset.zarr), images or features
+Writes:  codes.zarr {image, text}: packed codes by falling significance; codes.json: what they are made of
+Resumes: shard by shard; one Dask task encodes the rows of one shard and writes that shard whole
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+
+from cmh import encode as encoding
+from cmh import model as models
+from cmh import schema
+from cmh.dataset import read_items
+from cmh.memory import Side
+from cmh.model import Model
+from flows import publish
+from flows.caching import artifact_task
+from flows.experiments import Resources
+from infra import artifacts, dask_cluster
+from infra.artifacts import Draft, Ref, Target
+from infra.storage import Store
+
+REVISION = 1
+ROWS = 2048  # of a shard and of a task; it shapes the files, so it is part of the identity
+BATCH = 128
+SIDES: tuple[Side, ...] = ("image", "text")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one task needs: rows start...stop, from where, to where."""
+
+    start: int
+    stop: int
+    dataset: Any  # Zarr stores, picklable
+    source: Any
+    out: Any
+    maps: bool
+
+
+def target(model: Ref, dataset: Ref, source: Ref) -> Target:
+    """The codes of all items of `dataset` by `model`; `source` holds their images or features."""
+    return Target(
+        "codes",
+        model.name,
+        config={"rows": ROWS},
+        inputs={"model": model.content, "dataset": dataset.content, source.kind: source.content},
+        revision=REVISION,
+    )
+
+
+@artifact_task(name="encode")
+def encode(
+    store: Store, draft: Draft, model: Ref, dataset: Ref, images: Ref, source: Ref, resources: Resources
+) -> None:
+    """Encode on Dask workers, the model loaded once on each.  `images` is only named, for searches."""
+    trained = artifacts.open_artifact(store, model)
+    facts = trained.read_json("config.json")
+    items = artifacts.open_artifact(store, dataset).zarr("dataset.zarr")
+    inputs = artifacts.open_artifact(store, source).zarr(f"{source.kind}.zarr")
+    total = schema.array(zarr.open_group(items, mode="r"), "text").shape[0]
+    out = draft.zarr("codes.zarr")
+    _create(zarr.open_group(out, mode="a"), total, len(facts["order"]))
+
+    maps = (facts["grid"] or 1) > 1
+    parts = [Part(a, min(a + ROWS, total), items, inputs, out, maps) for a in range(0, total, ROWS)]
+    waiting = [part for part in parts if not draft.part(_name(part))]
+    with (
+        publish.progress("encoding", total) as advance,
+        dask_cluster.connect(resources.dask, workers=resources.threads, threads=1) as client,
+    ):
+        advance(total - sum(part.stop - part.start for part in waiting))
+        dask_cluster.provide(client, "model", partial(_load, store, model))
+
+        def done(part: Part, files: list[str]) -> None:
+            draft.finish_part(_name(part), files)
+            advance(part.stop - part.start)
+
+        dask_cluster.map_parts(client, _encode, waiting, describe=_name, on_done=done)
+    schema.validate(zarr.open_group(out, mode="r"), schema.CODES)
+    draft.write_json(
+        "codes.json",
+        {key: facts[key] for key in ("method", "order", "significance")}
+        | {"bits": len(facts["order"])}
+        | {ref.kind: ref.address for ref in (model, dataset, images)},
+    )
+
+
+def _name(part: Part) -> str:
+    return f"rows-{part.start}-{part.stop}"
+
+
+def _create(group: zarr.Group, items: int, bits: int) -> None:
+    for side in SIDES:
+        if side not in group:
+            group.create_array(
+                side,
+                shape=(items, -(-bits // 8)),
+                dtype="uint8",
+                chunks=(ROWS, -(-bits // 8)),
+                shards=(ROWS, -(-bits // 8)),
+                config={"write_empty_chunks": True},  # a shard of zeros is a shard, not a gap
+            )
+
+
+def _load(store: Store, model: Ref) -> Model:
+    torch.set_num_threads(1)  # the sums of a code must not depend on the number of cores
+    return models.load(artifacts.open_artifact(store, model).local())
+
+
+def _encode(part: Part) -> list[str]:
+    """On a worker: encode and write one shard of each modality; returns the files written."""
+    model: Model = dask_cluster.resource("model")
+    dataset, source = (zarr.open_group(place, mode="r") for place in (part.dataset, part.source))
+    out = zarr.open_group(part.out, mode="r+")
+    items = read_items(dataset, source, np.arange(part.start, part.stop), maps=part.maps)
+    for side in SIDES:
+        u_NK = encoding.encode(model.method, items, side, BATCH)
+        schema.array(out, side)[part.start : part.stop] = encoding.codes(u_NK, model.order)
+    return [f"codes.zarr/{side}/c/{part.start // ROWS}/0" for side in SIDES]

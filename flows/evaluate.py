@@ -1,0 +1,105 @@
+"""Measure a model's codes: codes in, report out.
+
+Reads:  codes (codes.zarr, codes.json), dataset (labels, splits)
+Writes: metrics.parquet, curves.parquet, README.md, map_by_bits / pr_curves / precision_at_n as PNG and SVG
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+import zarr
+from numpy.typing import NDArray
+
+from cmh import figures, report, schema, significance
+from flows.caching import artifact_task
+from flows.experiments import Evaluation
+from flows.report_card import card
+from infra import artifacts
+from infra.artifacts import Draft, Reading, Ref, Target
+from infra.storage import Store
+
+REVISION = 1
+
+
+def target(codes: Ref, dataset: Ref, evaluation: Evaluation) -> Target:
+    """The report of these codes."""
+    return Target(
+        "report",
+        codes.name,
+        config=evaluation.model_dump(mode="json"),
+        inputs={"codes": codes.content, "dataset": dataset.content},
+        revision=REVISION,
+    )
+
+
+@artifact_task(name="evaluate")
+def evaluate(store: Store, draft: Draft, codes: Ref, dataset: Ref, evaluation: Evaluation) -> None:
+    """Compare every query with the whole database, in all four directions, at every length."""
+    read = artifacts.open_artifact(store, codes)
+    facts = read.read_json("codes.json")
+    judged = _judged(read, artifacts.open_artifact(store, dataset))
+    lengths = _lengths(evaluation.bits, facts["bits"])
+    metrics, curves = report.measure(judged, lengths, evaluation.radius, _orders(facts))
+    draft.write_table("metrics.parquet", metrics)
+    draft.write_table("curves.parquet", curves)
+    names = _draw(draft, metrics, curves)
+    draft.write_bytes("README.md", card(codes, facts, metrics, names).encode())
+
+
+def _judged(codes: Reading, dataset: Reading) -> report.Judged:
+    packed = zarr.open_group(codes.zarr("codes.zarr"), mode="r")
+    items = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
+    return report.Judged(
+        {side: schema.array(packed, side)[:] for side in ("image", "text")},
+        schema.array(items, "label")[:],
+        schema.array(items, "split/query")[:],
+        schema.array(items, "split/database")[:],
+    )
+
+
+def _lengths(wanted: tuple[int, ...], bits: int) -> list[int]:
+    """The lengths asked for that these codes have, and always the full one."""
+    return sorted({b for b in wanted if b <= bits} | {bits})
+
+
+def _orders(facts: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
+    """Ways of choosing which bits to keep, for methods that rank theirs: positions in the stored codes."""
+    if facts["significance"] is None:
+        return {}
+    # significance is by bit of the model; the codes are stored in another order
+    stored_K = torch.tensor(facts["significance"])[facts["order"]]
+    ways: tuple[significance.How, ...] = ("most", "least", "absolute", "random")
+    return {how: np.array(significance.ranking(stored_K, how)) for how in ways}
+
+
+def _draw(draft: Draft, metrics: pa.Table, curves: pa.Table) -> list[str]:
+    """Write every figure as PNG and SVG; returns the PNGs' names."""
+    floor = report.select(metrics, "chance")[0]["value"]
+    by_bits: dict[str, dict[str, dict[int, tuple[float, float, float]]]] = {
+        direction: {} for direction in report.CROSS_MODAL
+    }
+    for row in report.select(metrics, "map"):
+        if row["direction"] in by_bits and row["ranking"] != "random codes":
+            line = by_bits[row["direction"]].setdefault(row["ranking"], {})
+            line[row["bits"]] = (row["value"], row["low"], row["high"])
+    directions = list(report.DIRECTIONS)
+    drawn = {
+        "map_by_bits": figures.map_by_bits(by_bits, floor),
+        "pr_curves": figures.curves(
+            report.panels(curves, "pr", directions), x="recall", y="precision", floor=floor
+        ),
+        "precision_at_n": figures.curves(
+            report.panels(curves, "precision_at", directions),
+            x="N",
+            y="precision@N",
+            logarithmic=True,
+            floor=floor,
+        ),
+    }
+    for name, figure in drawn.items():
+        draft.write_bytes(f"{name}.png", figures.render(figure, "png"))
+        draft.write_bytes(f"{name}.svg", figures.render(figure, "svg"))
+    return [f"{name}.png" for name in drawn]

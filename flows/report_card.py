@@ -1,0 +1,93 @@
+"""The page that opens a report: what was measured, the table that papers print, figures, fine print."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from cmh import report
+from infra.artifacts import Ref
+
+_ARROWS = {name: name.replace("_to_", " → ") for name in report.DIRECTIONS}
+
+
+def map_table(metrics: pa.Table) -> list[dict[str, str]]:
+    """MAP@all with its interval, by direction and length: the table that papers print."""
+    rows = report.select(metrics, "map", "stored")
+    return [
+        {"direction": _ARROWS[direction]}
+        | {
+            f"{row['bits']} bits": f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+            for row in rows
+            if row["direction"] == direction
+        }
+        for direction in report.DIRECTIONS
+    ]
+
+
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows of one shape as a Markdown table."""
+    heads = list(rows[0])
+    lines = [heads, ["---"] * len(heads), *([row[head] for head in heads] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def card(codes: Ref, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequence[str]) -> str:
+    """README.md of a report artifact."""
+    bits = facts["bits"]
+    chance = report.value(metrics, "chance", "image_to_text", bits)
+    sections = [
+        f"# {codes.name}: retrieval with {bits}-bit codes",
+        "MAP over the whole ranking, with 95% bootstrap intervals over queries. Items at equal Hamming distance "
+        "are tied; figures are expectations over all orders of the ties. Shorter codes are prefixes of the "
+        f"stored {bits}-bit code. Chance (share of relevant items): {chance:.3f}.",
+        markdown(map_table(metrics)),
+        *(f"![{name}]({name})" for name in pictures),
+        *_rankings(metrics),
+        "## All figures",
+        _details(metrics, bits),
+        "## How to read them",
+        "- A query without any relevant item counts 0: "
+        f"{report.value(metrics, 'queries_without_relevant', 'image_to_text', bits):.0f} here.\n"
+        "- `map_worst_ties` and `map_best_ties`: MAP if every tie fell worst or best.\n"
+        "- `lookup_…_radius_r`: all items within r bits; a query that finds nothing has precision 0.\n"
+        f"- Model `{facts['model']}`, dataset `{facts['dataset']}`, codes `{codes.address}`.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _rankings(metrics: pa.Table) -> list[str]:
+    """Which bits to keep: one table, for methods that rank their bits."""
+    rows = [r for r in report.select(metrics, "map") if r["direction"] in report.CROSS_MODAL]
+    names = list(dict.fromkeys(r["ranking"] for r in rows))
+    if len(names) == 2:  # the stored order and random codes: nothing is ranked
+        return []
+    columns = sorted({(r["bits"], r["direction"]) for r in rows})
+    table = [
+        {"bits kept": name}
+        | {
+            f"{bits} bits, {_ARROWS[direction]}": next(
+                (
+                    f"{r['value']:.3f}"
+                    for r in rows
+                    if (r["ranking"], r["bits"], r["direction"]) == (name, bits, direction)
+                ),
+                "",
+            )
+            for bits, direction in columns
+        }
+        for name in names
+    ]
+    return ["## Which bits to keep", markdown(table)]
+
+
+def _details(metrics: pa.Table, bits: int) -> str:
+    rows = [r for r in metrics.to_pylist() if r["bits"] == bits and r["ranking"] == "stored"]
+    names = list(dict.fromkeys(r["metric"] for r in rows))
+    return markdown(
+        [
+            {"metric": f"`{name}`"}
+            | {_ARROWS[r["direction"]]: f"{r['value']:.3f}" for r in rows if r["metric"] == name}
+            for name in names
+        ]
+    )
