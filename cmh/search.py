@@ -119,8 +119,7 @@ class Index:
             allowed_N: (N,) bool, the items that may be found.
         Raises: ValueError for impossible numbers, and codes of another length.
         """
-        query_QP = np.atleast_2d(query_QP)
-        hamming.check(query_QP, self.bits, "queries")
+        query_QP = self._checked_queries(query_QP)
         if rerank is not None and (prefix is None or rerank < k):
             raise ValueError(f"rerank needs a prefix to choose by and at least k = {k} items, got {rerank}")
         used = self.bits if prefix is None else prefix
@@ -163,8 +162,7 @@ class Index:
             weight_QK: (Q, K), or (K,) for all queries alike; not negative.
             allowed_N: (N,) bool, the items that may be found.
         """
-        query_QP = np.atleast_2d(query_QP)
-        hamming.check(query_QP, self.bits, "queries")
+        query_QP = self._checked_queries(query_QP)
         wanted = (len(query_QP), self.bits)
         if np.shape(weight_QK) not in (wanted, wanted[1:]):
             raise ValueError(f"weights are {wanted} or {wanted[1:]}, got shape {np.shape(weight_QK)}")
@@ -210,6 +208,13 @@ class Index:
         for query_Q, word_N in zip(query_WQ, self.words_WN, strict=True):
             distance_Qk += np.bitwise_count(word_N[row_Qk] ^ query_Q[:, None])
         return _nearest_first([(distance_Qk, row_Qk)], k)
+
+    def _checked_queries(self, query_QP: Codes) -> Codes:
+        query_QP = np.atleast_2d(query_QP)
+        hamming.check(query_QP, self.bits, "queries")
+        if len(query_QP) == 0:
+            raise ValueError("a search needs at least one query, got none")
+        return query_QP
 
     def _checked_k(self, k: int, allowed_N: NDArray[np.bool_]) -> int:
         eligible = int(allowed_N.sum()) if len(allowed_N) else self._items

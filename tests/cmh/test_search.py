@@ -176,6 +176,8 @@ def test_misfitting_codes_ids_and_weights_are_refused() -> None:
     index = Index(codes_NP, 8)
     with pytest.raises(ValueError, match="queries of 8 bits"):
         index.search(np.zeros((1, 2), np.uint8))
+    with pytest.raises(ValueError, match="at least one query"):
+        index.search(np.zeros((0, 1), np.uint8))
     with pytest.raises(ValueError, match="as many ids"):
         Index(codes_NP, 8, ["a"])
     with pytest.raises(ValueError, match="ids for all items of an index or for none"):
