@@ -1,6 +1,7 @@
 """The command `cmh`: each command is a thin layer over a flow or a function of infra."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,11 +30,21 @@ Start with `cmh demo`, then `cmh run --images photos/ --items items.csv` for you
 app["--help"].group = app["--version"].group = Group("Parameters", show=False)
 
 # Named, not imported: `cmh --help` answers at once, although a run imports torch, Ray and Prefect.
-for _name, _group in {
-    "demo": _RUN, "run": _RUN, "preprocess": _RUN, "features": _RUN, "train": _RUN, "encode": _RUN,
-    "evaluate": _RUN, "search": _USE,
-}.items():  # fmt: skip
-    app.command(f"flows.commands:{_name}", name=_name, group=_group)
+for _name, _help in {
+    "demo": "Show the whole pipeline on real data: emoji of seven vendors, a few minutes on a laptop.",
+    "run": "Run the whole pipeline, from the sources to the report.",
+    "preprocess": "Fetch the sources, render the images, make texts, labels and the split.",
+    "features": "Cache the features of the frozen backbone, after all that it needs.",
+    "train": "Train a model, after all that it needs.",
+    "encode": "Encode every image and text, after all that it needs.",
+    "evaluate": "Measure retrieval in all four directions, after all that it needs.",
+}.items():
+    app.command(f"flows.commands:{_name}", name=_name, group=_RUN, help=_help)
+app.command(
+    "flows.commands:search",
+    group=_USE,
+    help="Find images by words, or images and words by an image, among the codes of a run.",
+)
 
 _out = Console()
 Json = Annotated[bool, Parameter(name="--json", negative="", help="machine-readable output")]
@@ -141,7 +152,7 @@ def _moved(name: str, count: int) -> None:
 
 @app.command(group=_KEEP)
 def verify(address: str | None = None, *, as_json: Json = False) -> int:
-    """Read every file of an artifact, or of all, and compare it with its checksum; exit status 1 on damage."""
+    """Compare every file of an artifact, or of all, with its checksum; exit status 1 on damage."""
     from infra import artifacts, storage
 
     store = storage.open_store()
@@ -239,10 +250,16 @@ def doctor(*, as_json: Json = False) -> int:
 
 def main() -> None:
     """Entry point: what a user can mend is said in one line, without a traceback."""
+    from infra import logging
     from infra.storage import StorageError
 
+    # The terminal is for progress and results; an error is said once, below.  Set them to see more.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")
+    logging.set_up()
     try:
         sys.exit(app())
     except (ValueError, FileNotFoundError, StorageError) as error:
-        Console(stderr=True).print(f"[red]cmh:[/red] {error}", highlight=False, markup=True)
+        notes = "".join(f"\n({note})" for note in getattr(error, "__notes__", ()))
+        Console(stderr=True).print("cmh:", f"{error}{notes}", style="red", highlight=False, markup=False)
         sys.exit(2)

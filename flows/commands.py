@@ -22,8 +22,8 @@ DryRun = Annotated[
 ]
 
 
-def _command(until: str, text: str) -> Any:
-    """A command that runs the pipeline as far as one stage."""
+def _command(until: str) -> Any:
+    """A command that runs the pipeline as far as one stage; what it says of itself is in `flows.cli`."""
 
     def command(
         experiment: What = Experiment(),  # noqa: B008 - frozen
@@ -39,20 +39,18 @@ def _command(until: str, text: str) -> Any:
         steps = pipeline.start(experiment, resources, until)
         _report(steps, time.perf_counter() - started, as_json)
 
-    command.__doc__ = text
     return command
 
 
-run = _command("report", "Run the whole pipeline, from the sources to the report.")
-preprocess = _command("dataset", "Fetch the sources, render the images, make texts, labels and the split.")
-features = _command("features", "Cache the features of the frozen backbone, after all that it needs.")
-train = _command("model", "Train a model, after all that it needs.")
-encode = _command("codes", "Encode every image and text, after all that it needs.")
-evaluate = _command("report", "Measure retrieval in all four directions, after all that it needs.")
+run = _command("report")
+preprocess = _command("dataset")
+features = _command("features")
+train = _command("model")
+encode = _command("codes")
+evaluate = _command("report")
 
 
 def demo(resources: Where = Resources(), *, as_json: Json = False) -> None:  # noqa: B008 - frozen
-    """Show the whole pipeline on real data: emoji of seven vendors, a few minutes on a laptop."""
     demonstration.show(experiments.emoji(), resources, as_json)
 
 

@@ -182,7 +182,7 @@ def _stage_flow(name: str, until: str) -> Flow[Any, Any]:
     return flow(name=name, persist_result=False)(stage)
 
 
-# One flow per method, found by prefect.yaml as `flows/pipeline.py:train_<method>`: a new method needs no line here.
+# One flow per method, `flows/pipeline.py:train_<method>` in prefect.yaml: a new method needs no line here.
 globals().update({f"train_{method}": _method_flow(method) for method in methods.available()})
 
 preprocess_flow = _stage_flow("preprocess", "dataset")

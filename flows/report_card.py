@@ -38,9 +38,9 @@ def card(codes: Ref, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequ
     chance = report.value(metrics, "chance", "image_to_text", bits)
     sections = [
         f"# {codes.name}: retrieval with {bits}-bit codes",
-        "MAP over the whole ranking, with 95% bootstrap intervals over queries. Items at equal Hamming distance "
-        "are tied; figures are expectations over all orders of the ties. Shorter codes are prefixes of the "
-        f"stored {bits}-bit code. Chance (share of relevant items): {chance:.3f}.",
+        "MAP over the whole ranking, with 95% bootstrap intervals over queries. Items at equal Hamming "
+        "distance are tied; figures are expectations over all orders of the ties. Shorter codes are "
+        f"prefixes of the stored {bits}-bit code. Chance (share of relevant items): {chance:.3f}.",
         markdown(map_table(metrics)),
         *(f"![{name}]({name})" for name in pictures),
         *_rankings(metrics),

@@ -84,9 +84,10 @@ class Engine:
             ValueError: no word of it is in the vocabulary.
         """
         if not transforms.bag_of_words([words], self.model.vocabulary).any():
+            known = self.model.vocabulary
             raise ValueError(
-                f"no word of {words!r} is among the {len(self.model.vocabulary)} that the model knows, such as "
-                f"{', '.join(self.model.vocabulary[:: max(1, len(self.model.vocabulary) // 8)])}"
+                f"no word of {words!r} is among the {len(known)} that the model knows, such as "
+                f"{', '.join(known[:: max(1, len(known) // 8)])}"
             )
         return self._items(self.model.encode_texts([words]), top, bits)
 
