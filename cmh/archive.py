@@ -1,7 +1,7 @@
 """Read members of a fetched tar file into memory, never onto the disk.
 
-An archive is foreign: nothing is unpacked, so paths, links and permissions in it are only names; the number of
-members and the bytes that come out are limited, so that a small file cannot fill the memory.
+An archive is foreign: nothing is unpacked, so paths, links and permissions in it are only names; the
+number of members and the bytes that come out are limited, so that a small file cannot fill the memory.
 """
 
 import tarfile

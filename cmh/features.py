@@ -3,6 +3,8 @@
 Shape suffixes: B = images, C = channels of a stage, G = grid, H, W = image.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,18 +13,19 @@ from torch.nn.functional import adaptive_avg_pool2d
 from cmh import transforms
 from cmh.backbones import Backbone
 
-Arrays = dict[str, NDArray[np.float32] | NDArray[np.float16]]
+Arrays = dict[str, NDArray[Any]]
 
 
 def extract(
     backbone: Backbone, image_BHWC: NDArray[np.uint8], *, image_size: int, grid: int = 1, batch: int = 64
 ) -> Arrays:
-    """`pooled/stageS` (B, C_S) float32 of uint8 images, and with `grid` > 1 `maps/stageS` (B, C_S, G, G) float16.
+    """`pooled/stageS` (B, C_S) float32 of uint8 images; with `grid` > 1 also `maps/stageS` (B, C_S, G, G)
+    float16.
 
-    The backbone must be in evaluation mode.  Batches are filled up to `batch` images, so that an image's features do
-    not depend on how many others there are: kernels differ by batch size in the last bits.
+    The backbone must be in evaluation mode.  Batches are filled up to `batch` images, so that an image's
+    features do not depend on how many others there are: kernels differ by batch size in the last bits.
     """
-    parts: dict[str, list[NDArray[np.float32] | NDArray[np.float16]]] = {}
+    parts: dict[str, list[NDArray[Any]]] = {}
     for start in range(0, len(image_BHWC), batch):
         chosen = image_BHWC[start : start + batch]
         filled = np.zeros((batch, image_size, image_size, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Query, database, training and validation rows; groups stay whole, so that nothing leaks from one to another."""
+"""Query, database, training and validation rows; groups stay whole, so that nothing leaks."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 def grouped(
     groups: Sequence[str], *, query: float, validation: float, train: int | float, seed: int
 ) -> dict[str, NDArray[np.int64]]:
-    """Ascending rows of `query`, `database` (all but the queries), `train` and `validation` (both in the database).
+    """Ascending rows of `query`, `database` (all others), `train` and `validation` (both in the database).
 
-    query, validation: shares of the groups, at least one group each.  train: of the items that are neither, at most
-    this many (int) or this share (float); the rest are in the database only.
+    query, validation: shares of the groups, at least one group each.  train: of the items that are neither,
+    at most this many (int) or this share (float); the rest are in the database only.
     Raises: ValueError if there are too few groups.
 
     >>> split = grouped(["a", "a", "b", "c", "d"], query=0.25, validation=0.25, train=1.0, seed=0)
@@ -23,8 +23,8 @@ def grouped(
     queries, validations = (max(1, round(share * len(names))) for share in (query, validation))
     if queries + validations >= len(names):
         raise ValueError(
-            f"{len(names)} groups of items cannot be split into query, validation and training set; at least 3 are "
-            "needed (items of one group stay together)"
+            f"{len(names)} groups of items cannot be split into query, validation and training set; at "
+            "least 3 are needed (items of one group stay together)"
         )
     random = np.random.default_rng(seed)
     drawn = random.permutation(len(names))

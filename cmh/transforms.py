@@ -1,6 +1,7 @@
 """Images and texts as their publishers have them → square uint8 images and bags of words.
 
-Image files are foreign: their formats, bytes and pixels are limited, and an SVG may refer to nothing outside itself.
+Image files are foreign: their formats, bytes and pixels are limited, and an SVG may refer to nothing outside
+itself.
 
 Shapes: N = texts, D = words of the vocabulary, S = side of the image in pixels.
 """
@@ -84,7 +85,7 @@ def drop_words(text: str, share: float, *, seed: int, key: str) -> str:
     """`text` without a random `share` of its words; the same words for the same seed and key; one word stays.
 
     >>> drop_words("red sweet round fruit", 0.5, seed=0, key="apple")
-    'red round'
+    'red sweet'
     """
     words = text.split()
     if share == 0 or len(words) < 2:
@@ -101,8 +102,8 @@ def vectorizer(
 ) -> CountVectorizer:
     """The one text analyser, of preprocessing and of models: lower case, accents off, words by `WORD`.
 
-    With `vocabulary` it counts these words, in this order; without, `fit` finds them: words in at least `min_df`
-    texts, the `max_features` most frequent, in alphabetical order.
+    With `vocabulary` it counts these words, in this order; without, `fit` finds them: words in at least
+    `min_df` texts, the `max_features` most frequent, in alphabetical order.
     """
     return CountVectorizer(
         lowercase=True,
@@ -122,4 +123,5 @@ def bag_of_words(texts: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.
     array([[1, 0, 2]], dtype=uint8)
     """
     counts_ND: sparse.csr_matrix = vectorizer(vocabulary).transform(texts)
-    return np.minimum(counts_ND.toarray(), 255).astype(np.uint8)
+    clipped_ND: NDArray[np.uint8] = np.minimum(counts_ND.toarray(), 255).astype(np.uint8)
+    return clipped_ND

@@ -34,7 +34,7 @@ class Strict(BaseModel):
 
 
 class Npm(Strict):
-    """A package of the npm registry; `integrity` as `npm view <package>@<version> dist.integrity` prints it."""
+    """A package of the npm registry; `integrity` as `npm view <package>@<version> dist.integrity` says."""
 
     kind: Literal["npm"]
     package: str = Field(pattern=r"^(@[a-z0-9-]+/)?[a-z0-9][a-z0-9._-]*$")
@@ -155,12 +155,14 @@ def load(name: str | Path) -> Entry:
 
     Raises: CatalogError naming the file, the field and what is allowed.
     """
-    path = Path(name) if str(name).endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
-    if path.parent == FOLDER and path.stem not in available():
+    if str(name).endswith((".yaml", ".yml")):
+        return _parse(Entry, _read_yaml(Path(name)), Path(name))
+    if name not in available():
         raise CatalogError(
             f"dataset {str(name)!r} is not in the catalog; available: {', '.join(available())} "
             "(or give a .yaml file of your own, or --images DIR --items items.csv)"
         )
+    path = FOLDER / f"{name}.yaml"
     return _parse(Entry, _read_yaml(path), path)
 
 

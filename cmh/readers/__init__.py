@@ -18,8 +18,8 @@ class Record:
     """One image–text pair as its publisher has it.
 
     `group`: records of one group never come on different sides of a split.
-    `traits`: what label rules look at, e.g. {"subgroups": ("food-fruit",), "tags": ("red", "sweet")}; labels that
-    the publisher gives are the trait "labels".
+    `traits`: what label rules look at, e.g. {"subgroups": ("food-fruit",), "tags": ("red", "sweet")}; labels
+    that the publisher gives are the trait "labels".
     `image`: gives the encoded bytes; may raise OSError or ValueError, which rejects this record only.
     """
 

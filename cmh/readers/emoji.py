@@ -4,8 +4,8 @@ Reads: openmoji   package/data/openmoji.json (concepts and their traits) and pac
        emojilib   package/dist/emoji-en-US.json, {emoji: [name, keyword, …]};
        icon sets  package/icons.json in Iconify's form, and package/chars.json where there is one.
 
-A concept is an emoji without skin tone that has keywords.  A vendor's icon belongs to it if chars.json says so, or
-else if the icon's name is the concept's name.
+A concept is an emoji without skin tone that has keywords.  A vendor's icon belongs to it if chars.json says
+so, or else if the icon's name is the concept's name.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ GENDER |= {"1F474": "1F9D3", "1F475": "1F9D3"}
 
 @dataclass(frozen=True)
 class Concept:
-    """One emoji: its code points ("1F469-200D-1F3A8", without variation selectors), name, words and traits."""
+    """One emoji: its code points ("1F469-200D-1F3A8", no variation selectors), name, words and traits."""
 
     code: str
     hexcode: str
@@ -47,8 +47,8 @@ class Concept:
 def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]:
     """Yield one record per concept and vendor, by vendor, then in Unicode order.
 
-    Options: `openmoji`, `keywords` (names of sources), `icons` (names of sources, in order), `limit` {Unicode group:
-    concepts kept}.
+    Options: `openmoji`, `keywords` (names of sources), `icons` (names of sources, in order), `limit`
+    {Unicode group: concepts kept}.
     Raises: ValueError naming the source if it is missing or not of the expected form.
     """
     openmoji, icons = options["openmoji"], list(options["icons"])

@@ -1,8 +1,9 @@
 """A folder of images and a table of their texts and labels: the user's own data.
 
 Reads: images  a folder;
-       items   a CSV file in UTF-8 with a header: image (path below the folder), text, labels (separated by | or ;),
-               and if wanted id (else the image's path) and group (items of one group stay on one side of the split).
+       items   a CSV file in UTF-8 with a header: image (path below the folder), text, labels (separated by |
+               or ;), and if wanted id (else the image's path) and group (items of one group stay on one side
+               of the split).
 """
 
 import csv
@@ -54,7 +55,7 @@ def _rows(items: Path) -> Iterator[tuple[int, dict[str, str]]]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{items} is not UTF-8 (byte {error.start}); save it as CSV UTF-8") from None
     header = text.split("\n", 1)[0]
-    # Spreadsheets write ; or a tab in some countries; within `labels` ; is fine wherever the table has commas.
+    # Spreadsheets write ; or a tab in some countries; in `labels` ; is fine where the table has commas.
     separator = max(",;\t", key=header.count)
     reader = csv.DictReader(text.splitlines(keepends=True), delimiter=separator, restkey="")
     columns = [name.strip().lower() for name in reader.fieldnames or ()]
@@ -68,7 +69,8 @@ def _rows(items: Path) -> Iterator[tuple[int, dict[str, str]]]:
     for row in reader:
         if "" in row:
             raise ValueError(
-                f"{items}, line {reader.line_num}: more fields than columns; put texts with {separator!r} in quotes"
+                f"{items}, line {reader.line_num}: more fields than columns; "
+                f"put texts with {separator!r} in quotes"
             )
         yield reader.line_num, {name: value or "" for name, value in row.items()}
 

@@ -94,6 +94,8 @@ def test_unknown_reader_is_not_available_yet():
 def test_raw_files_are_in_the_publishers_form():
     """The hand-made openmoji.json has exactly the fields of the published one."""
     entry = json.loads((pack.RAW / "emoji/openmoji/package/data/openmoji.json").read_text())[0]
-    assert set(entry) == set(
-        ["emoji", "hexcode", "group", "subgroups", "annotation", "tags", "openmoji_tags", "openmoji_author", "openmoji_date", "skintone", "skintone_combination", "skintone_base_emoji", "skintone_base_hexcode", "unicode", "order"]
-    )
+    assert set(entry) == {
+        *("emoji", "hexcode", "group", "subgroups", "annotation", "tags", "unicode", "order"),
+        *("openmoji_tags", "openmoji_author", "openmoji_date"),
+        *("skintone", "skintone_combination", "skintone_base_emoji", "skintone_base_hexcode"),
+    }

