@@ -2,12 +2,12 @@
 
 Tiles of the database are compared with one query after another, so that they are read from memory once per
 group of queries.  What decides is the smallest distance of a tile, found by vector instructions: only if it
-beats the query's k-th best so far is the tile looked at item by item.
+beats the query's k-th best so far are its parts looked at, in the same way, and then their items.
 
 The k best of a query are a heap whose root is the worst of them, by distance, then by row.
 
 Shape suffixes: Q = queries, N = database items, W = words of 64 bits, P = bytes of a code, T = a tile,
-k = neighbours, V = bit planes of the weights.
+U = a part of it, k = neighbours, V = bit planes of the weights.
 """
 
 from typing import Any
@@ -19,6 +19,7 @@ from cmh.kernels import Words, compiled, distances, popcount
 
 FARTHEST_ROW = np.iinfo(np.int64).max
 TILE = 2048
+PART = 128
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -49,12 +50,15 @@ def nearest(
             distances(query_QW[q], mask_W, database_WN, first, near_T)
             if len(allowed_N):
                 exclude(near_T, allowed_N[first : first + len(near_T)], farthest)
-            bound = distance_Qk[q, 0]
-            if smallest(near_T) < bound:
-                for t in range(len(near_T)):
-                    if near_T[t] < bound:
-                        replace_worst(distance_Qk[q], row_Qk[q], near_T[t], first + t)
-                        bound = distance_Qk[q, 0]
+            if smallest(near_T) >= distance_Qk[q, 0]:
+                continue
+            for part in range(0, len(near_T), PART):
+                near_U = near_T[part : part + PART]
+                if smallest(near_U) >= distance_Qk[q, 0]:
+                    continue
+                for u in range(len(near_U)):
+                    if near_U[u] < distance_Qk[q, 0]:
+                        replace_worst(distance_Qk[q], row_Qk[q], near_U[u], first + part + u)
 
 
 @compiled
@@ -83,12 +87,18 @@ def nearest_weighted(
             if len(allowed_N):
                 exclude(below_T, allowed_N[first : first + len(below_T)], np.iinfo(np.uint16).max)
             limit = bound_in_steps(distance_Qk[q, 0], scale_Q[q])
-            if smallest(below_T) <= limit:
-                for t in range(len(below_T)):
-                    if below_T[t] <= limit:
-                        distance = weighted_distance(query_QW[q], table_QPX[q], database_WN, first + t)
+            if smallest(below_T) > limit:
+                continue
+            for part in range(0, len(below_T), PART):
+                below_U = below_T[part : part + PART]
+                if smallest(below_U) > limit:
+                    continue
+                for u in range(len(below_U)):
+                    row = first + part + u
+                    if below_U[u] <= limit:
+                        distance = weighted_distance(query_QW[q], table_QPX[q], database_WN, row)
                         if distance < distance_Qk[q, 0]:
-                            replace_worst(distance_Qk[q], row_Qk[q], distance, first + t)
+                            replace_worst(distance_Qk[q], row_Qk[q], distance, row)
                             limit = bound_in_steps(distance_Qk[q, 0], scale_Q[q])
 
 
