@@ -21,6 +21,12 @@ DIRECTIONS: Mapping[str, tuple[str, str]] = {
 }
 """Name → modality of the query, modality of the database."""
 
+UNIFIED: Mapping[str, tuple[str, str]] = {
+    "image_to_unified": ("image", "unified"),
+    "text_to_unified": ("text", "unified"),
+}
+"""Against the training items alone, each coded from both of its modalities, as some methods learn to."""
+
 CROSS_MODAL = ("image_to_text", "text_to_image")
 
 METRICS = pa.schema(
@@ -47,7 +53,11 @@ _RANKS = (1, 10, 50, 100, 500, 1000)
 
 
 class Judged:
-    """Codes of a dataset with what is needed to judge them: labels, query rows and database rows."""
+    """Codes of a dataset with what is needed to judge them: labels, query rows and database rows.
+
+    learnt: rows of the training items; `codes` then hold their unified codes as "unified", (N, P), in which
+    other rows do not count.
+    """
 
     def __init__(
         self,
@@ -55,8 +65,15 @@ class Judged:
         label_NL: NDArray[np.uint8],
         query: NDArray[np.int64],
         database: NDArray[np.int64],
+        learnt: NDArray[np.int64] | None = None,
     ) -> None:
         self.codes, self.label_NL, self.query, self.database = codes, label_NL, query, database
+        self.learnt = learnt
+
+    @property
+    def directions(self) -> list[str]:
+        """What can be measured with these codes."""
+        return [*DIRECTIONS, *(UNIFIED if self.learnt is not None else ())]
 
     def retrieval(
         self, direction: str, bits: int, keep_K: NDArray[np.int64] | None = None
@@ -67,12 +84,13 @@ class Judged:
             codes_NP = self.codes[side][rows]
             return hamming.prefix(codes_NP, bits) if keep_K is None else hamming.permute(codes_NP, keep_K)
 
-        query_side, database_side = DIRECTIONS[direction]
+        query_side, database_side = {**DIRECTIONS, **UNIFIED}[direction]
+        database = self.learnt if direction in UNIFIED and self.learnt is not None else self.database
         return metrics.evaluate(
             chosen(query_side, self.query),
-            chosen(database_side, self.database),
+            chosen(database_side, database),
             self.label_NL[self.query],
-            self.label_NL[self.database],
+            self.label_NL[database],
             bits,
         )
 
@@ -89,7 +107,7 @@ def measure(
     """
     rows: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
-    for direction in DIRECTIONS:
+    for direction in judged.directions:
         for bits in lengths:
             found = judged.retrieval(direction, bits)
             where = {"direction": direction, "bits": bits, "ranking": "stored"}

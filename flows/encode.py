@@ -1,7 +1,8 @@
 """Encode every item of a dataset, both modalities, with a trained model: model and dataset in, codes out.
 
 Reads:   model, dataset (dataset.zarr), images or features
-Writes:  codes.zarr {image, text}: packed codes by falling significance; codes.json: what they are made of
+Writes:  codes.zarr {image, text}: packed codes by falling significance; codes.json: what they are made of;
+         unified.safetensors, the model's, where it learnt codes of both modalities of the training items
 Resumes: shard by shard; one Dask task encodes the rows of one shard and writes that shard whole
 """
 
@@ -84,6 +85,8 @@ def encode(
 
         dask_cluster.map_parts(client, _encode, waiting, describe=_name, on_done=done)
     schema.validate(zarr.open_group(out, mode="r"), schema.CODES)
+    if "unified.safetensors" in trained.files:
+        draft.write_bytes("unified.safetensors", trained.read_bytes("unified.safetensors"))
     draft.write_json(
         "codes.json",
         {key: facts[key] for key in ("method", "order", "significance")}
@@ -119,7 +122,9 @@ def _encode(part: Part) -> list[str]:
     model: Model = dask_cluster.resource("model")
     dataset, source = (zarr.open_group(place, mode="r") for place in (part.dataset, part.source))
     out = zarr.open_group(part.out, mode="r+")
-    items = read_items(dataset, source, np.arange(part.start, part.stop), maps=part.maps)
+    items = read_items(
+        dataset, source, np.arange(part.start, part.stop), maps=part.maps, image_size=model.facts.image_size
+    )
     for side in SIDES:
         u_NK = encoding.encode(model.method, items, side, BATCH)
         schema.array(out, side)[part.start : part.stop] = encoding.codes(u_NK, model.order)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 import zarr
 from numpy.typing import NDArray
+from safetensors.numpy import load
 
 from cmh import figures, report, schema, significance
 from flows.caching import artifact_task
@@ -21,7 +22,7 @@ from infra import artifacts
 from infra.artifacts import Draft, Reading, Ref, Target
 from infra.storage import Store
 
-REVISION = 1
+REVISION = 2
 
 
 def target(codes: Ref, dataset: Ref, evaluation: Evaluation) -> Target:
@@ -52,11 +53,19 @@ def evaluate(store: Store, draft: Draft, codes: Ref, dataset: Ref, evaluation: E
 def _judged(codes: Reading, dataset: Reading) -> report.Judged:
     packed = zarr.open_group(codes.zarr("codes.zarr"), mode="r")
     items = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
+    sides = {side: schema.array(packed, side)[:] for side in ("image", "text")}
+    learnt = None
+    if "unified.safetensors" in codes.files:
+        unified = load(codes.read_bytes("unified.safetensors"))
+        learnt = unified["row"]
+        sides["unified"] = np.zeros_like(sides["image"])
+        sides["unified"][learnt] = unified["code"]
     return report.Judged(
-        {side: schema.array(packed, side)[:] for side in ("image", "text")},
+        sides,
         schema.array(items, "label")[:],
         schema.array(items, "split/query")[:],
         schema.array(items, "split/database")[:],
+        learnt,
     )
 
 
@@ -85,7 +94,7 @@ def _draw(draft: Draft, metrics: pa.Table, curves: pa.Table) -> list[str]:
         if row["direction"] in by_bits and row["ranking"] != "random codes":
             line = by_bits[row["direction"]].setdefault(row["ranking"], {})
             line[row["bits"]] = (row["value"], row["low"], row["high"])
-    directions = list(report.DIRECTIONS)
+    directions = list(dict.fromkeys(row["direction"] for row in curves.to_pylist()))
     drawn = {
         "map_by_bits": figures.map_by_bits(by_bits, floor),
         "pr_curves": figures.curves(

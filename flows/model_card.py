@@ -1,6 +1,6 @@
 """The README.md of a model: what it is, what it was made from, how good it is, and what it is not for."""
 
-from cmh import trainer
+from cmh import methods, trainer
 from cmh.model import Facts
 from cmh.trainer import Epoch
 from flows.experiments import Experiment
@@ -8,7 +8,7 @@ from flows.experiments import Experiment
 
 def card(experiment: Experiment, facts: Facts, history: list[Epoch]) -> str:
     """Markdown; the same for the same training, so without times or places."""
-    entry, best = experiment.entry, trainer.best(history)
+    entry = experiment.entry
     licences = sorted({source.licence for source in entry.sources.values()})
     how = "fine-tuned with the method" if facts.grid is None else "frozen"
     settings = "\n".join(
@@ -36,14 +36,7 @@ reach the weights is for you to judge.
 
 ## Validation
 
-Best of {len(history)} epochs: epoch {best.number}. Mean average precision of the validation items against
-training items, ties by expectation:
-
-| image → text | text → image |
-|--|--|
-| {best.map_image_to_text:.4f} | {best.map_text_to_image:.4f} |
-
-The epoch was chosen by these figures, so they flatter; the report on the query split is the one to quote.
+{_validation(history)}
 
 ## Settings
 
@@ -59,6 +52,20 @@ The epoch was chosen by these figures, so they flatter; the report on the query 
 """
 
 
+def _validation(history: list[Epoch]) -> str:
+    if not history:
+        return "Learned from all training items at once; nothing was chosen by validation."
+    best = trainer.best(history)
+    return f"""Best of {len(history)} epochs: epoch {best.number}. Mean average precision of the validation
+items against training items, ties by expectation:
+
+| image → text | text → image |
+|--|--|
+| {best.map_image_to_text:.4f} | {best.map_text_to_image:.4f} |
+
+The epoch was chosen by these figures, so they flatter; the report on the query split is the one to quote."""
+
+
 def _settings(experiment: Experiment, facts: Facts) -> dict[str, object]:
-    training = experiment.training.model_dump()
+    training = {} if methods.solved(facts.method) else experiment.training.model_dump()
     return {**facts.settings, **training, "seed": experiment.seed, "revision": facts.revision}

@@ -8,7 +8,7 @@ import pyarrow as pa
 from cmh import report
 from infra.artifacts import Ref
 
-_ARROWS = {name: name.replace("_to_", " → ") for name in report.DIRECTIONS}
+_ARROWS = {name: name.replace("_to_", " → ") for name in (*report.DIRECTIONS, *report.UNIFIED)}
 
 
 def map_table(metrics: pa.Table) -> list[dict[str, str]]:
@@ -21,14 +21,14 @@ def map_table(metrics: pa.Table) -> list[dict[str, str]]:
             for row in rows
             if row["direction"] == direction
         }
-        for direction in report.DIRECTIONS
+        for direction in dict.fromkeys(row["direction"] for row in rows)
     ]
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:
     """Rows of one shape as a Markdown table."""
     heads = list(rows[0])
-    lines = [heads, ["---"] * len(heads), *([row[head] for head in heads] for row in rows)]
+    lines = [heads, ["---"] * len(heads), *([row.get(head, "") for head in heads] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -51,6 +51,8 @@ def card(codes: Ref, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequ
         f"{report.value(metrics, 'queries_without_relevant', 'image_to_text', bits):.0f} here.\n"
         "- `map_worst_ties` and `map_best_ties`: MAP if every tie fell worst or best.\n"
         "- `lookup_…_radius_r`: all items within r bits; a query that finds nothing has precision 0.\n"
+        "- `unified`: against the training items alone, each coded from both of its modalities, as published "
+        "tables of some methods have it; a database that holds one modality of an item cannot do that.\n"
         f"- Model `{facts['model']}`, dataset `{facts['dataset']}`, codes `{codes.address}`.",
     ]
     return "\n\n".join(sections) + "\n"

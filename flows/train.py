@@ -2,7 +2,8 @@
 
 Reads:   the dataset; the images, or the features where the backbone is frozen
 Writes:  model.safetensors, backbone.safetensors, config.json, vocabulary.txt, labels.txt, metrics.jsonl
-         (one epoch a line), README.md (the model card), logs/ (TensorBoard, seconds.json)
+         (one epoch a line; none where a method is solved for), README.md (the model card), logs/
+         (TensorBoard, seconds.json), unified.safetensors (of some methods, see `flows.solve`)
 Resumes: from the last checkpoint of the same target, after a lost worker or after the whole flow died;
          checkpoints lie beside the artifact, in `ray-run`, until training has ended
 """
@@ -16,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cmh import methods, trainer
-from flows import publish, train_worker
+from flows import publish, solve, train_worker
 from flows.caching import artifact_task
 from flows.experiments import Experiment, Resources
 from infra import ray_cluster
@@ -30,6 +31,8 @@ _LOOK_EVERY = 1.0  # seconds between two looks at how far the run is
 def target(experiment: Experiment, dataset: Ref, source: Ref) -> Target:
     """The model that this experiment trains on `dataset`; `source` holds its images or their features."""
     config = methods.config(experiment.method, bits=experiment.bits, **experiment.settings)
+    # What a method without phases learns depends on no epochs and batches.
+    training = {} if methods.solved(experiment.method) else experiment.training.model_dump()
     backbone = experiment.backbone.model_dump() | {"weights": _weights(experiment.backbone.weights)}
     return Target(
         "model",
@@ -37,7 +40,7 @@ def target(experiment: Experiment, dataset: Ref, source: Ref) -> Target:
         config={
             "method": experiment.method,
             "settings": asdict(config),
-            "training": experiment.training.model_dump() | {"seed": experiment.seed},
+            "training": training | {"seed": experiment.seed},
             "trainer": trainer.REVISION,
             "backbone": backbone,
         },
@@ -50,13 +53,17 @@ def target(experiment: Experiment, dataset: Ref, source: Ref) -> Target:
 def train(
     store: Store, draft: Draft, experiment: Experiment, dataset: Ref, source: Ref, resources: Resources
 ) -> None:
-    """Fit the method with Ray Train; the global batch is split over the workers.
+    """Fit the method with Ray Train, the global batch split over the workers; or solve for it, here.
 
     Raises: ValueError, NonFiniteLoss, CollapsedCodes as `cmh.trainer.fit`.
     """
     folder = f"{draft.target.address}/ray-run"
     cpus = max(1, resources.threads // resources.workers)
     job = train_worker.Job(store.url, experiment, dataset, source, draft.prefix, folder, cpus)
+    if methods.solved(experiment.method):
+        draft.run |= {"threads": cpus}
+        solve.solve(store, job)
+        return
     draft.run |= {"workers": resources.workers, "threads": cpus, "gpu": resources.gpu}
     with (
         ray_cluster.connect(resources.ray, cpus=cpus * resources.workers) as dashboard,

@@ -85,8 +85,9 @@ def loop(config: dict[str, Job]) -> Exception | None:
 
 def _train(job: Job) -> None:
     store = open_store(job.store)
-    data = _read(store, job)
-    backbone, method = _build(job, data)
+    data = read_data(store, job)
+    backbone, method = build(job, data)
+    method.to(get_device())
     state, seconds = _last_checkpoint()
     history = trainer.fit(
         method,
@@ -97,12 +98,9 @@ def _train(job: Job) -> None:
         on_epoch=_keeper(store, job, seconds),
     )
     if parallel.rank() == 0:
-        with tempfile.TemporaryDirectory() as folder:
-            facts = _facts(job, method, backbone, data)
-            model = models.Model(method, backbone, facts, data.vocabulary, data.labels)
-            _write(Path(folder), job, model, history, seconds)
-            for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-                store.write_bytes(f"{job.prefix}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+        facts = facts_of(job, method, backbone, data)
+        model = models.Model(method, backbone, facts, data.vocabulary, data.labels)
+        write_model(store, job, model, history, seconds)
 
 
 def _settle(threads: int) -> None:
@@ -112,14 +110,15 @@ def _settle(threads: int) -> None:
     torch.backends.cudnn.deterministic = True
 
 
-def _read(store: Store, job: Job) -> Data:
+def read_data(store: Store, job: Job) -> Data:
     dataset = artifacts.open_artifact(store, job.dataset)
     items = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
     source = artifacts.open_artifact(store, job.source)
     images = zarr.open_group(source.zarr(f"{job.source.kind}.zarr"), mode="r")
+    pixels = job.experiment.backbone.image_size
     return Data(
-        train=read_items(items, images, "train"),
-        validation=read_items(items, images, "validation"),
+        train=read_items(items, images, "train", image_size=pixels),
+        validation=read_items(items, images, "validation", image_size=pixels),
         vocabulary=_lines(dataset, "vocabulary.txt"),
         labels=_lines(dataset, "labels.txt"),
     )
@@ -129,7 +128,7 @@ def _lines(reading: Reading, name: str) -> tuple[str, ...]:
     return tuple(reading.read_bytes(name).decode().splitlines())
 
 
-def _build(job: Job, data: Data) -> tuple[Backbone, Method]:
+def build(job: Job, data: Data) -> tuple[Backbone, Method]:
     """Backbone and method with fresh weights, the same on every worker."""
     wanted = job.experiment.backbone
     torch.manual_seed(job.experiment.seed)
@@ -143,7 +142,7 @@ def _build(job: Job, data: Data) -> tuple[Backbone, Method]:
         text_dim=len(data.vocabulary),
         labels=len(data.labels),
     )
-    return backbone, method.to(get_device())
+    return backbone, method
 
 
 def _last_checkpoint() -> tuple[State | None, list[float]]:
@@ -176,7 +175,7 @@ def _keeper(store: Store, job: Job, seconds: list[float]) -> Callable[[Epoch, St
     return keep
 
 
-def _facts(job: Job, method: Method, backbone: Backbone, data: Data) -> models.Facts:
+def facts_of(job: Job, method: Method, backbone: Backbone, data: Data) -> models.Facts:
     wanted = job.experiment.backbone
     return models.facts(
         job.experiment.method,
@@ -185,14 +184,24 @@ def _facts(job: Job, method: Method, backbone: Backbone, data: Data) -> models.F
         wanted.name,
         backbone.pretrained,
         grid=1 if wanted.frozen else None,
+        stored_size=job.experiment.entry.images.size,
         image_size=wanted.image_size,
         text_dim=len(data.vocabulary),
         labels=len(data.labels),
     )
 
 
-def _write(folder: Path, job: Job, model: models.Model, history: list[Epoch], seconds: list[float]) -> None:
+def write_model(
+    store: Store, job: Job, model: models.Model, history: list[Epoch], seconds: list[float]
+) -> None:
     """The model's files, its card, its metrics, and logs; only the logs tell the time."""
+    with tempfile.TemporaryDirectory() as folder:
+        _fill(Path(folder), job, model, history, seconds)
+        for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+            store.write_bytes(f"{job.prefix}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+
+
+def _fill(folder: Path, job: Job, model: models.Model, history: list[Epoch], seconds: list[float]) -> None:
     models.save(model, folder)
     lines = [json.dumps(asdict(epoch) | {"score": epoch.score}, sort_keys=True) for epoch in history]
     (folder / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))

@@ -33,6 +33,11 @@ def load(name: str) -> type[Method]:
     return cls
 
 
+def solved(name: str) -> bool:
+    """Whether the method is trained by `cmh.solver`, all items at once, and not by `cmh.trainer`."""
+    return load(name).phases is Method.phases
+
+
 def config(name: str, **fields: Any) -> Any:
     """The method's `Config` with `fields` set and everything else at the paper's default.
 

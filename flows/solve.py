@@ -1,0 +1,36 @@
+"""Train a method without phases: in this process, on all training items at once, in place of `train_worker`.
+
+Writes the same model artifact, and unified.safetensors {code (n, P) uint8, row (n,) int64} where the method
+learns codes of both modalities together: those of the training items.
+"""
+
+import time
+
+import torch
+from safetensors.numpy import save
+
+from cmh import hamming, solver
+from cmh import model as models
+from flows.train_worker import Job, build, facts_of, read_data, write_model
+from infra.storage import Store
+
+
+def solve(store: Store, job: Job) -> None:
+    """Read the features, solve, write the model's files into the draft.
+
+    Raises:
+        ValueError: as `cmh.solver.solve`.
+    """
+    torch.set_num_threads(job.threads)
+    data = read_data(store, job)
+    backbone, method = build(job, data)
+    began = time.perf_counter()
+    unified_NK = solver.solve(method, data.train, job.experiment.seed)
+    seconds = time.perf_counter() - began
+    model = models.Model(
+        method, backbone, facts_of(job, method, backbone, data), data.vocabulary, data.labels
+    )
+    write_model(store, job, model, [], [seconds])
+    if unified_NK is not None:
+        held = save({"code": hamming.pack(unified_NK), "row": data.train.row})
+        store.write_bytes(f"{job.prefix}/unified.safetensors", held)
