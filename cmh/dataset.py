@@ -19,6 +19,7 @@ import zarr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cmh import transforms
 from cmh.method import Batch, Stages
 
 Reads = Literal["image", "text", "both"]
@@ -60,13 +61,19 @@ class Slice(NamedTuple):
 
 
 def read_items(
-    dataset: zarr.Group, images: zarr.Group, rows: str | NDArray[np.int64], *, maps: bool = False
+    dataset: zarr.Group,
+    images: zarr.Group,
+    rows: str | NDArray[np.int64],
+    *,
+    maps: bool = False,
+    image_size: int | None = None,
 ) -> Items:
     """Read rows of `dataset` together with their images, or with the features of a frozen backbone.
 
     images: the group of an images artifact (`image`) or of a features artifact (`pooled/stage1`, ...).
     rows: the name of a split (`train`, ...), or rows of the dataset.
     maps: of features, the stage maps (`maps/stage1`, ...; float16, as stored) in place of the pooled vectors.
+    image_size: of images, the side in pixels that the network reads; None: as stored.
 
     Raises:
         ValueError: no such split, no maps in the features, or more data than fits into free memory.
@@ -77,6 +84,8 @@ def read_items(
     _check_memory([*sources, text, label], len(row_n))
     image_row_n = image_row[:][row_n]
     loaded = tuple(_take(source, image_row_n) for source in sources)
+    if image_size is not None and loaded[0].dtype == np.uint8:
+        loaded = (np.stack([transforms.resize(image, image_size) for image in loaded[0]]),)
     return Items(
         image=tuple(a[:, :, None, None] if a.ndim == 2 else a for a in loaded),
         text=_take(text, row_n),

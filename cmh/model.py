@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
@@ -36,7 +35,8 @@ class Facts:
     backbone: str
     pretrained: str  # where the backbone's first weights came from
     grid: int | None  # side of the stage maps that a frozen backbone gave, 1 if pooled; None: it was trained
-    image_size: int
+    stored_size: int  # side in pixels of the images in the images artifact
+    image_size: int  # side that they are resized to for the backbone
     text_dim: int
     labels: int
     order: tuple[int, ...]  # stored position → bit of the model
@@ -79,7 +79,7 @@ class Model:
         Raises:
             ValueError: an image of another shape or type.
         """
-        resized = np.stack([_resize(image, self.facts.image_size) for image in image_BHWC])
+        resized = np.stack([_resize(image, self.facts) for image in image_BHWC])
         pixels = to_stages((resized,), self._device)
         return self._codes(
             self.method.encode_image(pixels if self.facts.grid is None else self._features(pixels))
@@ -127,7 +127,7 @@ def build(
 def facts(
     method: str, built: Method, settings: dict[str, Any], backbone: str, pretrained: str, **others: Any
 ) -> Facts:
-    """`Facts` of a trained method; `others` are grid, image_size, text_dim and labels."""
+    """`Facts` of a trained method; `others` are grid, both sizes, text_dim and labels."""
     significance_K = built.significance()
     return Facts(
         method=method,
@@ -197,11 +197,10 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
 
 
-def _resize(image_HWC: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _resize(image_HWC: NDArray[np.uint8], facts: Facts) -> NDArray[np.uint8]:
+    """By way of the size that images are stored at, as those of the dataset went."""
     if image_HWC.ndim != 3 or image_HWC.shape[2] != 3 or image_HWC.dtype != np.uint8:
         raise ValueError(
             f"an image is uint8 (H, W, 3), got {image_HWC.dtype} {image_HWC.shape}; convert it to RGB"
         )
-    if image_HWC.shape[:2] == (size, size):
-        return image_HWC
-    return np.asarray(ImageOps.fit(Image.fromarray(image_HWC), (size, size), Image.Resampling.BICUBIC))
+    return transforms.resize(transforms.resize(image_HWC, facts.stored_size), facts.image_size)

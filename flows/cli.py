@@ -255,6 +255,8 @@ def main() -> None:
 
     # The terminal is for progress and results; an error is said once, below.  Set them to see more.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")
     logging.set_up()
     try:

@@ -85,7 +85,7 @@ def search(
         raise ValueError('give words or an image: cmh search "red fruit", or cmh search --image apple.png')
     engine = retrieval.Engine.open(storage.open_store(), codes)
     if image is not None:
-        pixels = retrieval.read_image(image, engine.model.facts.image_size)
+        pixels = retrieval.read_image(image, engine.model.facts.stored_size)
         found, title = engine.images_like(pixels, top, bits), image.name
         show([hit.shown() for hit in engine.words_for(pixels, top, bits)], as_json, f"Words for {title}")
     else:

@@ -96,6 +96,7 @@ class _Formatter(logging.Formatter):
 def set_up(level: str = "INFO", *, as_json: bool | None = None) -> None:
     """Send all logs of this process to stderr; replaces what was set up before.
 
+    `level` is for the project's own logs; those of the libraries are shown from WARNING on.
     `as_json` None: JSON lines if CMH_LOG=json.
     """
     as_json = os.environ.get("CMH_LOG") == "json" if as_json is None else as_json
@@ -106,7 +107,9 @@ def set_up(level: str = "INFO", *, as_json: bool | None = None) -> None:
     else:
         handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(as_json=as_json, with_time=not terminal))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level="WARNING", handlers=[handler], force=True)
+    for own in ("cmh", "infra", "flows"):
+        logging.getLogger(own).setLevel(level)
 
 
 Advance = Callable[[int], None]

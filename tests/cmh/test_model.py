@@ -28,6 +28,7 @@ def _model(*, frozen: bool) -> model.Model:
         "resnet18",
         "none",
         grid=1 if frozen else None,
+        stored_size=SIZE,
         image_size=SIZE,
         text_dim=len(WORDS),
         labels=2,

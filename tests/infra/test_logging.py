@@ -59,7 +59,7 @@ def test_json_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     """With CMH_LOG=json each line is an object with the fields, the traceback in it, and no secret."""
     monkeypatch.setenv("CMH_LOG", "json")
     set_up()
-    log = logging.getLogger("test")
+    log = logging.getLogger("cmh.test")
     log.info("epoch %d", 3, extra={"fields": {"map": 0.5}})
     try:
         raise ValueError("token=hunter2")
@@ -67,7 +67,7 @@ def test_json_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
         log.exception("failed")
     first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert first["message"] == "epoch 3"
-    assert (first["level"], first["logger"], first["map"]) == ("INFO", "test", 0.5)
+    assert (first["level"], first["logger"], first["map"]) == ("INFO", "cmh.test", 0.5)
     assert "ValueError: token=***" in second["traceback"]
 
 
