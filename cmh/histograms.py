@@ -126,7 +126,7 @@ def _add_counts(
 
     def count(first: int) -> None:
         some = slice(first, first + _QUERIES_AT_ONCE)
-        key_T = np.empty(kernels.TILE, key_type)
+        key_T = np.empty(kernels.COUNT_TILE, key_type)
         kernels.add_counts(
             query_QW[some], database_WN, labels_QX[some], labels_XN, grades > 2, key_T, counts_QGD[some]
         )

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cmh import hamming, pool, search_kernels, weighted
+from cmh import hamming, kernels, pool, weighted
 from cmh.hamming import Codes
 
 _QUERIES_AT_ONCE = 64  # compare one tile of the database, once read, with so many queries
@@ -133,8 +133,8 @@ class Index:
         tile_type = np.uint8 if used < 255 else np.uint16
 
         def scan(some: slice, start: int, stop: int, distance_Qk: Any, row_Qk: Rows) -> None:
-            tile_T = np.empty(search_kernels.TILE, tile_type)
-            search_kernels.nearest(
+            tile_T = np.empty(kernels.SEARCH_TILE, tile_type)
+            kernels.nearest(
                 query_QW[some], mask_W, self._words_WC, allowed_N, start, stop, tile_T, distance_Qk, row_Qk
             )
 
@@ -171,8 +171,8 @@ class Index:
 
         def scan(some: slice, start: int, stop: int, distance_Qk: Any, row_Qk: Rows) -> None:
             weights = weighted.prepare(weight_QK[some])
-            tile_T = np.empty(search_kernels.TILE, np.uint16)
-            search_kernels.nearest_weighted(
+            tile_T = np.empty(kernels.SEARCH_TILE, np.uint16)
+            kernels.nearest_weighted(
                 query_QW[some], *weights, self._words_WC, allowed_N, start, stop, tile_T, distance_Qk, row_Qk
             )
 
@@ -192,7 +192,7 @@ class Index:
         def nearest(job: tuple[slice, tuple[int, int]]) -> tuple[NDArray[Any], Rows]:
             group, (start, stop) = job
             shape = (group.stop - group.start, k)
-            distance_Qk, row_Qk = np.full(shape, farthest), np.full(shape, search_kernels.FARTHEST_ROW)
+            distance_Qk, row_Qk = np.full(shape, farthest), np.full(shape, kernels.FARTHEST_ROW)
             scan(group, start, stop, distance_Qk, row_Qk)
             return distance_Qk, row_Qk
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cmh import hamming
 
-PLANES = 6  # as `cmh.search_kernels.steps` takes them
+PLANES = 6  # as `cmh.kernels.steps` takes them
 
 
 class Weights(NamedTuple):
