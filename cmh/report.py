@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cmh import hamming, metrics
+from cmh import hamming, histograms, metrics, ndcg
 from cmh.figures import Curve
 
 DIRECTIONS: Mapping[str, tuple[str, str]] = {
@@ -79,6 +79,16 @@ class Judged:
         self, direction: str, bits: int, keep_K: NDArray[np.int64] | None = None
     ) -> metrics.Retrieval:
         """One direction with the first `bits` bits of every code, or with the bits `keep_K` names."""
+        return metrics.evaluate(*self._sides(direction, bits, keep_K), bits)
+
+    def graded(self, direction: str, bits: int) -> histograms.Counts:
+        """Items per number of shared labels and distance, for NDCG."""
+        return ndcg.graded_counts(*self._sides(direction, bits, None), bits)
+
+    def _sides(
+        self, direction: str, bits: int, keep_K: NDArray[np.int64] | None
+    ) -> tuple[hamming.Codes, hamming.Codes, NDArray[np.uint8], NDArray[np.uint8]]:
+        """Codes of queries and database, labels of queries and database."""
 
         def chosen(side: str, rows: NDArray[np.int64]) -> hamming.Codes:
             codes_NP = self.codes[side][rows]
@@ -86,12 +96,11 @@ class Judged:
 
         query_side, database_side = {**DIRECTIONS, **UNIFIED}[direction]
         database = self.learnt if direction in UNIFIED and self.learnt is not None else self.database
-        return metrics.evaluate(
+        return (
             chosen(query_side, self.query),
             chosen(database_side, database),
             self.label_NL[self.query],
             self.label_NL[database],
-            bits,
         )
 
 
@@ -111,7 +120,8 @@ def measure(
         for bits in lengths:
             found = judged.retrieval(direction, bits)
             where = {"direction": direction, "bits": bits, "ranking": "stored"}
-            rows += [where | row for row in _scores(found, radius)]
+            gains_QGD = judged.graded(direction, bits)
+            rows += [where | row for row in [*_scores(found, radius), *_graded(gains_QGD)]]
             points += [{"direction": direction, "bits": bits} | point for point in _curves(found)]
             if direction not in CROSS_MODAL:
                 continue
@@ -140,8 +150,16 @@ def _scores(found: metrics.Retrieval, radius: int) -> Iterable[dict[str, Any]]:
         "chance": found.chance,
     }
     database = int(found.histograms.all_QD[0].sum())
-    values |= {f"precision_at_{k}": found.precision_at(k) for k in _RANKS if k <= database}
+    ranks = [k for k in _RANKS if k <= database]
+    values |= {f"map_at_{k}": found.map_at(k) for k in ranks if k >= 50}
+    values |= {f"precision_at_{k}": found.precision_at(k) for k in ranks}
     return [_map(found), *({"metric": name, "value": value} for name, value in values.items())]
+
+
+def _graded(gains_QGD: histograms.Counts) -> Iterable[dict[str, Any]]:
+    """NDCG of the whole ranking and of its first 100 ranks; an item gains the labels that it shares."""
+    for name, k in (("ndcg", None), ("ndcg_at_100", 100)):
+        yield {"metric": name, "value": float(ndcg.ndcg(gains_QGD, k).mean())}
 
 
 def _curves(found: metrics.Retrieval) -> Iterable[dict[str, Any]]:
