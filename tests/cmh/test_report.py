@@ -1,4 +1,4 @@
-"""The tables of a report against the metrics they are taken from, on random codes with a planted signal.
+"""The tables of a report against the metrics they are taken from, on random codes with a planted signal."""
 
 import numpy as np
 import pytest
