@@ -43,6 +43,14 @@ class CodeMemory:
         """Store the consensus; the trainer does so at the start of each epoch."""
         self.consensus_NK = self.consensus()
 
+    def prefix(self, bits: int) -> "CodeMemory":
+        """A view of the first `bits` bits of everything, labels shared."""
+        view = object.__new__(CodeMemory)
+        view.labels_NL = self.labels_NL
+        view.image_NK, view.text_NK = self.image_NK[:, :bits], self.text_NK[:, :bits]
+        view.consensus_NK = self.consensus_NK[:, :bits]
+        return view
+
     def write(self, side: Side, index_B: Tensor, u_BK: Tensor) -> None:
         """Put the codes of this worker's rows, and those of all other workers, into the memory.
 

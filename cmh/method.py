@@ -16,7 +16,9 @@ F = image features.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -87,6 +89,7 @@ class Method(nn.Module, ABC):
     REVISION: ClassVar[int] = 1
     bits: int
     stages: tuple[int, ...] = (-1,)  # which of the backbone's stages a method without phases reads
+    prefixes: Mapping[int, float] = MappingProxyType({})  # nested codes: length → weight, set by the trainer
 
     @abstractmethod
     def __init__(self, config: Any, inputs: Inputs, backbone: nn.Module) -> None:
@@ -101,12 +104,32 @@ class Method(nn.Module, ABC):
     def forward(self, phase: str, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Weighted loss terms by name, scalars; the trainer adds them.
 
+        By default `loss` of `codes`, and of each of `prefixes` once more, times its weight: *nested* codes,
+        whose first bits are trained to be good codes by themselves (Kusupati et al., Matryoshka
+        Representation Learning, NeurIPS 2022, for real-valued ones).
+
         torch's generator is seeded before each call by (seed, epoch, pass, step), alike on all workers; what
         must not depend on their number is drawn for the global batch and cut, `[rank() :: world_size()]`.
         Each term is a mean over the *global* batch: a mean over the local rows for terms that are sums over
         items (the gradients are averaged over workers), and computed on `cmh.parallel.gather(...)`ed codes
         for terms over pairs within the batch.  The method writes its current codes to `memory`.
         """
+        codes = self.codes(phase, batch, memory)
+        terms = self.loss(phase, codes, batch, memory)
+        for bits, weight in self.prefixes.items():
+            shorter = self.loss(phase, codes[..., :bits], batch, memory.prefix(bits))
+            terms |= {f"{name}_{bits}": weight * term for name, term in shorter.items()}
+        return terms
+
+    def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
+        """What the phase's towers make of the batch, (..., B, K), written to the memory.
+
+        Bit k must not depend on how many bits follow it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no phases; train it with cmh.solver.solve")
+
+    def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
+        """Weighted terms of `codes` (..., B, K) against a memory of as many bits; K may be below `bits`."""
         raise NotImplementedError(f"{type(self).__name__} has no phases; train it with cmh.solver.solve")
 
     def solve(

@@ -17,13 +17,12 @@ Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = 
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from cmh import losses, parallel
-from cmh.memory import CodeMemory
+from cmh.memory import CodeMemory, Side
 from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
 from cmh.text_towers import ResidualText
 
@@ -79,20 +78,23 @@ class SCAHN(Method):
             Phase(name="text", modules=("text_tower",), reads="text", optimizer=optimizer),
         )
 
-    def forward(self, phase: str, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
+    def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
+        """layers_SBK of the phase's tower."""
+        side: Side = "image" if phase == "image" else "text"
+        layers_SBK = self._layers(side, batch)
+        memory.write(side, batch.index_B, layers_SBK[-1])
+        return layers_SBK
+
+    def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Terms `inter`, `intra`, `pairwise` and `quantisation`, each with its weight.
 
         inter = nll(s, h, other tower's memory), intra = lambda nll(s, h, own memory), both means over the
         layers h_1 .. h_S, u; pairwise = gamma nll(s', h of one half of the batch, h of the other), likewise;
         quantisation = beta / K mean_i ||b_i - u_i||^2.  nll as in `cmh.losses` with alpha = K / 32.
         """
-        config, alpha = self.config, self.bits / 32
-        side: Literal["image", "text"] = "image" if phase == "image" else "text"
-        layers_SBK = self._layers(side, batch)
-        u_BK = layers_SBK[-1]
-        memory.write(side, batch.index_B, u_BK)
+        config, layers_SBK, alpha = self.config, codes, codes.shape[-1] / 32
         own_NK, other_NK = memory.image_NK, memory.text_NK
-        if side == "text":
+        if phase == "text":
             own_NK, other_NK = other_NK, own_NK
         s_BN = losses.relevance(batch.labels_BL, memory.labels_NL)
         balance = config.relevant_weight
@@ -101,7 +103,8 @@ class SCAHN(Method):
             "inter": losses.memory_nll(layers_SBK, other_NK, s_BN, alpha, balance),
             "intra": config.lambda_ * losses.memory_nll(layers_SBK, own_NK, s_BN, alpha, balance),
             "pairwise": config.gamma * losses.pairwise_nll(first_SHK, second_SHK, s_HH, alpha, balance),
-            "quantisation": config.beta * losses.quantisation(u_BK, memory.consensus_NK[batch.index_B]),
+            "quantisation": config.beta
+            * losses.quantisation(layers_SBK[-1], memory.consensus_NK[batch.index_B]),
         }
 
     def encode_image(self, image: Stages) -> Tensor:
@@ -120,7 +123,7 @@ class SCAHN(Method):
         """(2 S, K) fusion weights, the image tower's stages and then the text tower's."""
         return torch.cat([self.image_tower.fusion.weight_SK, self.text_tower.fusion.weight_SK]).detach()
 
-    def _layers(self, side: Literal["image", "text"], batch: Batch) -> Tensor:
+    def _layers(self, side: Side, batch: Batch) -> Tensor:
         if side == "image":
             assert batch.image is not None
             layers_SBK: Tensor = self.image_tower(self.backbone(*batch.image))
