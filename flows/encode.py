@@ -79,8 +79,8 @@ def encode(
         advance(total - sum(part.stop - part.start for part in waiting))
         dask_cluster.provide(client, "model", partial(_load, store, model))
 
-        def done(part: Part, files: list[str]) -> None:
-            draft.finish_part(_name(part), files)
+        def done(part: Part, _: None) -> None:
+            draft.finish_part(_name(part), [f"codes.zarr/{side}/c/{part.start // ROWS}/0" for side in SIDES])
             advance(part.stop - part.start)
 
         dask_cluster.map_parts(client, _encode, waiting, describe=_name, on_done=done)
@@ -117,8 +117,8 @@ def _load(store: Store, model: Ref) -> Model:
     return models.load(artifacts.open_artifact(store, model).local())
 
 
-def _encode(part: Part) -> list[str]:
-    """On a worker: encode and write one shard of each modality; returns the files written."""
+def _encode(part: Part) -> None:
+    """On a worker: encode and write one shard of each modality."""
     model: Model = dask_cluster.resource("model")
     dataset, source = (zarr.open_group(place, mode="r") for place in (part.dataset, part.source))
     out = zarr.open_group(part.out, mode="r+")
@@ -128,4 +128,3 @@ def _encode(part: Part) -> list[str]:
     for side in SIDES:
         u_NK = encoding.encode(model.method, items, side, BATCH)
         schema.array(out, side)[part.start : part.stop] = encoding.codes(u_NK, model.order)
-    return [f"codes.zarr/{side}/c/{part.start // ROWS}/0" for side in SIDES]

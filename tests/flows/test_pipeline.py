@@ -1,0 +1,181 @@
+"""One whole run, artifact by artifact, against the user's table and the model called by hand; then what is
+computed again after a change, and what is not."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+import yaml
+import zarr
+from prefect.client.orchestration import get_client
+
+from cmh import hamming, model, report, schema
+from flows.pipeline import STAGES
+from infra import artifacts
+from infra.artifacts import Reading
+from tests.flows.command_line import Called, cmh
+from tests.flows.conftest import BITS, COLOURS, ITEMS, SHAPES, Workspace
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def made(workspace: Workspace, first: Called) -> dict[str, Reading]:
+    """The artifacts of the first run by kind, opened."""
+    return {row["stage"]: artifacts.open_artifact(workspace.store, row["address"]) for row in first.rows}
+
+
+def group(reading: Reading) -> zarr.Group:
+    """The Zarr group of an artifact of that kind."""
+    return zarr.open_group(reading.zarr(f"{reading.ref.kind}.zarr"), mode="r")
+
+
+def table(workspace: Workspace) -> list[dict[str, str]]:
+    """The user's table."""
+    with workspace.items.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def prefect(read: Any) -> Any:
+    """What Prefect's server says."""
+
+    async def ask() -> Any:
+        async with get_client() as client:
+            return await read(client)
+
+    return anyio.run(ask)
+
+
+def test_every_stage_is_computed_once(made: dict[str, Reading], first: Called):
+    """The first run computes all six stages in order, and every file of them matches its checksum."""
+    assert [row["stage"] for row in first.rows] == list(STAGES)
+    assert {row["state"] for row in first.rows} == {"computed"}
+    assert [problem for one in made.values() for problem in artifacts.verify(one.store, one.ref)] == []
+
+
+def test_dataset_is_the_users_table(workspace: Workspace, made: dict[str, Reading]):
+    """Arrays are as the schema says; labels and words are those of the table; the split covers all."""
+    items, rows = group(made["dataset"]), table(workspace)
+    sizes = schema.validate(items, schema.DATASET)
+    schema.validate(group(made["images"]), schema.IMAGES)
+    names = made["dataset"].read_bytes("labels.txt").decode().split()
+    words = made["dataset"].read_bytes("vocabulary.txt").decode().split()
+    assert names == sorted((*COLOURS, *SHAPES))
+    assert sizes["N"] == ITEMS
+    for row, label_L, text_D in zip(rows, items["label"][:], items["text"][:], strict=True):
+        assert {name for name, has in zip(names, label_L, strict=True) if has} == set(
+            row["labels"].split("|")
+        )
+        assert {word for word, count in zip(words, text_D, strict=True) if count} == set(row["text"].split())
+    query, database = items["split/query"][:], items["split/database"][:]
+    assert sorted([*query, *database]) == list(range(ITEMS))
+    parts = [set(items[f"split/{name}"][:]) for name in ("train", "validation", "query")]
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    assert made["dataset"].read_table("rejected.parquet").num_rows == 0
+
+
+def test_codes_are_those_of_the_model_by_hand(workspace: Workspace, made: dict[str, Reading]):
+    """The published model alone, given texts and the stored images, gives the stored codes, bit by bit."""
+    facts, codes = made["codes"].read_json("codes.json"), group(made["codes"])
+    schema.validate(codes, schema.CODES)
+    assert facts["bits"] == BITS
+    assert sorted(facts["order"]) == list(range(BITS))
+    assert [facts[kind] for kind in ("model", "dataset", "images")] == [
+        made[kind].ref.address for kind in ("model", "dataset", "images")
+    ]
+    trained = model.load(made["model"].local())
+    texts = [row["text"] for row in table(workspace)]
+    np.testing.assert_array_equal(codes["text"][:], trained.encode_texts(texts))
+    by_hand = trained.encode_images(list(group(made["images"])["image"][:]))
+    bits = hamming.unpack(codes["image"][:], BITS) != hamming.unpack(by_hand, BITS)
+    assert bits.mean() < 0.01  # features in batches of another size may differ in their last bits
+    assert len(np.unique(codes["image"][:], axis=0)) > 1
+
+
+def test_report(made: dict[str, Reading]):
+    """Figures lie between their bounds, above chance; page and pictures are there and name each other."""
+    metrics = made["report"].read_table("metrics.parquet")
+    for direction in report.DIRECTIONS:
+        value, low, high, worst, best, chance = (
+            next(row[key] for row in report.select(metrics, name, "stored")
+                 if (row["direction"], row["bits"]) == (direction, BITS))
+            for name, key in (("map", "value"), ("map", "low"), ("map", "high"), ("map_worst_ties", "value"),
+                              ("map_best_ties", "value"), ("chance", "value"))
+        )  # fmt: skip
+        assert 0 <= low <= value <= high <= 1
+        assert worst <= value <= best
+        assert value > chance  # colour and shape are learnt in a few epochs
+    page = made["report"].read_bytes("README.md").decode()
+    pictures = [name for name in made["report"].files if name.endswith(".png")]
+    assert len(pictures) == 3
+    for name in pictures:
+        assert made["report"].read_bytes(name).startswith(b"\x89PNG")
+        assert f"({name})" in page
+        assert b"<svg" in made["report"].read_bytes(name.replace(".png", ".svg"))
+    assert "image → text" in page
+
+
+def test_prefect_shows_the_run(workspace: Workspace, made: dict[str, Reading]):
+    """MAP table, figures and places of the artifacts are Prefect artifacts of a run that ended COMPLETED."""
+    shown = {one.key: one for one in prefect(lambda client: client.read_artifacts()) if one.key}
+    name = made["report"].ref.name
+    assert [row["direction"] for row in json.loads(shown[f"{name}-map"].data)][:2] == [
+        "image → text", "text → image",
+    ]  # fmt: skip
+    assert shown[f"{name}-pr-curves"].data.startswith("data:image/png;base64,")
+    assert all(one.ref.address in shown["artifacts"].data for one in made.values())
+
+
+def test_second_run_computes_nothing(workspace: Workspace, first: Called):
+    """The plan says so, the run says so, and Prefect shows every task as Cached."""
+    plan = cmh("run", *workspace.data, *workspace.small, "--dry-run", "--json").rows
+    assert [(step["stage"], step["state"]) for step in plan] == [(stage, "cached") for stage in STAGES]
+    again = cmh("run", *workspace.data, *workspace.small)
+    assert again.status == 0, again.err
+    assert "0 of 6 stages computed" in again.out
+    folder = workspace.store.local_path(first.rows[-1]["address"])
+    assert folder is not None
+    (page,) = Path(folder).rglob("README.md")
+    assert f"report: {page}" in again.out
+    tasks = prefect(lambda client: client.read_task_runs(limit=50))
+    last = max((task.flow_run_id, task.start_time) for task in tasks if task.name.startswith("evaluate"))
+    newest = max(tasks, key=lambda task: task.start_time).flow_run_id
+    assert last is not None
+    assert [task.state_name for task in tasks if task.flow_run_id == newest] == ["Cached"] * 6
+
+
+def test_changed_settings_are_planned(workspace: Workspace, first: Called):
+    """Another seed leaves data and features as they are; the plan names what is to compute."""
+    plan = cmh("run", *workspace.data, *workspace.small, "--seed", 1, "--dry-run", "--json").rows
+    assert [step["state"] for step in plan] == ["cached"] * 3 + ["to compute"] * 3
+    assert [step["address"] for step in plan[:3]] == [row["address"] for row in first.rows[:3]]
+    assert not workspace.store.exists(f"{plan[3]['address']}/manifest.json")
+
+
+def test_changed_label_rule(workspace: Workspace, first: Called, tmp_path: Path):
+    """With shapes as the only labels, images and features are found, and all the rest is made."""
+    entry = {
+        "name": "folder",
+        "title": "drawings by their shape",
+        "reader": "folder",
+        "sources": {
+            "images": {"kind": "path", "path": str(workspace.images)},
+            "items": {"kind": "path", "path": str(workspace.items)},
+        },
+        "labels": {shape: {"labels": [shape]} for shape in SHAPES},
+        "split": {"query": 0.15, "validation": 0.08, "train": 1.0},
+    }
+    path = tmp_path / "shapes.yaml"
+    path.write_text(yaml.safe_dump(entry))
+    run = cmh("run", "--dataset", path, "--method", "cca", *workspace.small, "--json")
+    assert run.status == 0, run.err
+    assert [row["state"] for row in run.rows] == [
+        "cached", "computed", "cached", "computed", "computed", "computed",
+    ]  # fmt: skip
+    assert [run.rows[i]["address"] for i in (0, 2)] == [first.rows[i]["address"] for i in (0, 2)]
+    made = artifacts.open_artifact(workspace.store, run.rows[1]["address"])
+    assert made.read_bytes("labels.txt").decode().split() == list(SHAPES)
