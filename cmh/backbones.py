@@ -78,6 +78,21 @@ class Frozen(nn.Module):
         return stages
 
 
+class Absent(nn.Module):
+    """Stands for the network of features whose images nobody has."""
+
+    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        raise ValueError(
+            "this model learnt from features that came with its dataset; it cannot encode images, "
+            "only such features"
+        )
+
+
+def absent(channels: tuple[int, ...]) -> Backbone:
+    """What stands for the backbone where the dataset brought features of these many channels."""
+    return Backbone(Absent(), channels, "none", mean=(0.0,) * 3, std=(1.0,) * 3)
+
+
 def load(name: str, weights: str | Path = "default") -> Backbone:
     """The backbone `name`, one of `NAMES`.
 

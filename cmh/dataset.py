@@ -33,7 +33,7 @@ class Items:
     """Items of a dataset, row by row."""
 
     image: tuple[NDArray[Any], ...]  # one uint8 (n, H, W, 3), or one float (n, C, H, W) per stage
-    text: NDArray[np.uint8]  # (n, D) bag of words
+    text: NDArray[Any]  # (n, D) bag of words, uint8; or text features, float32
     label: NDArray[np.uint8]  # (n, L) multi-hot
     row: NDArray[np.int64]  # (n,) row of the item in the dataset
 

@@ -41,6 +41,9 @@ class Facts:
     labels: int
     order: tuple[int, ...]  # stored position → bit of the model
     significance: tuple[float, ...] | None  # by bit of the model
+    given: tuple[int, ...] | None = (
+        None  # channels of image features that the dataset brought, with text features
+    )
 
     @property
     def bits(self) -> int:
@@ -87,7 +90,15 @@ class Model:
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.uint8]:
-        """Packed codes (B, P) of texts; words outside the vocabulary do not count."""
+        """Packed codes (B, P) of texts; words outside the vocabulary do not count.
+
+        Raises:
+            ValueError: the model learnt from text features.
+        """
+        if self.facts.given is not None:
+            raise ValueError(
+                "this model learnt from text features that came with its dataset, not from words"
+            )
         text_BD = torch.from_numpy(transforms.bag_of_words(texts, self.vocabulary))
         return self._codes(self.method.encode_text(text_BD.to(self._device).float()))
 
@@ -160,14 +171,19 @@ def load(folder: Path) -> Model:
         ValueError: the model was made by another revision of its method, or by a method that is not there.
     """
     read = json.loads((folder / "config.json").read_text())
-    known = Facts(**read | {key: read[key] and tuple(read[key]) for key in ("order", "significance")})
+    known = Facts(
+        **read | {key: read[key] and tuple(read[key]) for key in ("order", "significance", "given")}
+    )
     revision = methods.load(known.method).REVISION
     if known.revision != revision:
         raise ValueError(
             f"{folder} was trained by revision {known.revision} of {known.method}, and this is revision "
             f"{revision}; train it again, or use the version of cmh that it was made with"
         )
-    backbone = backbones.load(known.backbone, folder / "backbone.safetensors")
+    if known.given is not None:
+        backbone = backbones.absent(known.given)
+    else:
+        backbone = backbones.load(known.backbone, folder / "backbone.safetensors")
     method = build(
         known.method,
         known.settings,

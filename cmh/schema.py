@@ -14,7 +14,7 @@ import zarr
 
 @dataclass(frozen=True)
 class Array:
-    """One Zarr array: its dimension names and its NumPy dtype."""
+    """One Zarr array: its dimension names and its NumPy dtype, or several with "or" between."""
 
     dims: tuple[str, ...]
     dtype: str
@@ -24,7 +24,7 @@ IMAGES: Mapping[str, Array] = {"image": Array(("M", "H", "W", "3"), "uint8")}
 """`images.zarr` of an *images* artifact: one row per record of the sources, zeros where it was rejected."""
 
 DATASET: Mapping[str, Array] = {
-    "text": Array(("N", "D"), "uint8"),  # bag of words, counts clipped to 255
+    "text": Array(("N", "D"), "uint8 or float32"),  # bag of words, counts clipped to 255; or text features
     "label": Array(("N", "L"), "uint8"),  # multi-hot
     "image_row": Array(("N",), "int64"),  # row of the item's image in the images (and features) artifact
     "split/query": Array(("query",), "int64"),  # rows of N, ascending
@@ -38,7 +38,7 @@ CODES: Mapping[str, Array] = {
     "image": Array(("N", "P"), "uint8"),
     "text": Array(("N", "P"), "uint8"),
 }
-"""`codes.zarr` of a *codes* artifact: packed codes of every item of the dataset, bits in significance order."""
+"""`codes.zarr` of a *codes* artifact: packed codes of every item, bits in significance order."""
 
 IMAGE_ROWS = pa.schema(
     [
@@ -83,7 +83,7 @@ def validate(group: zarr.Group, schema: Mapping[str, Array]) -> dict[str, int]:
         found = group[name]
         if not isinstance(found, zarr.Array):
             raise ValueError(f"{name!r} is a group; expected an array {spec.dtype} {spec.dims}")
-        if str(found.dtype) != spec.dtype:
+        if str(found.dtype) not in spec.dtype.split(" or "):
             raise ValueError(f"array {name!r} has dtype {found.dtype}; expected {spec.dtype}")
         if found.ndim != len(spec.dims):
             raise ValueError(f"array {name!r} has shape {found.shape}; expected dimensions {spec.dims}")

@@ -116,6 +116,17 @@ class Split(Strict):
         return self
 
 
+class Published(Strict):
+    """The publisher's own split: its test items are the queries, all others the database.
+
+    validation: share of the database that is drawn to be left out of the training set.
+    """
+
+    published: Literal[True]
+    validation: float = Field(0.0, ge=0, lt=1)
+    seed: int = 0
+
+
 class Entry(Strict):
     """One dataset."""
 
@@ -131,7 +142,7 @@ class Entry(Strict):
     labels: dict[str, dict[str, list[str]]] = Field(
         {}, description="label → traits of a record that earn it; empty: the records' own labels"
     )
-    split: Split
+    split: Split | Published
     max_rejected: float = Field(0.01, ge=0, le=1, description="share of damaged items at which a run stops")
     counts: dict[str, int] = Field({}, description="what a build with these settings gives, for comparison")
 

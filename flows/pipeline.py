@@ -12,8 +12,8 @@ from typing import Any
 import zarr
 from prefect import Flow, flow
 
-from cmh import methods, schema
-from flows import encode, evaluate, features, preprocess, publish, train
+from cmh import methods, readers, schema
+from flows import encode, evaluate, features, preprocess, publish, train, vectors
 from flows.experiments import Backbone, Evaluation, Experiment, Resources, Training
 from infra import artifacts
 from infra.artifacts import Ref, Target
@@ -51,24 +51,7 @@ class Planned:
 
 def steps(store: Store, experiment: Experiment, resources: Resources) -> Generator[Step, Ref, None]:
     """Preprocess, extract features, train, encode and evaluate, in this order."""
-    entry, backbone = experiment.entry, experiment.backbone
-
-    wanted = preprocess.images_target(entry, experiment.limit)
-    images = yield Step(wanted, lambda: preprocess.images(store, wanted, entry, experiment.limit, resources))
-
-    wanted_dataset = preprocess.dataset_target(images, entry, experiment.limit)
-    dataset = yield Step(
-        wanted_dataset,
-        lambda: preprocess.dataset(store, wanted_dataset, images, entry, experiment.limit),
-    )
-    _check(store, dataset, experiment)
-
-    source = images
-    if backbone.frozen:
-        wanted_features = features.target(images, backbone)
-        source = yield Step(
-            wanted_features, lambda: features.features(store, wanted_features, images, backbone, resources)
-        )
+    images, dataset, source = yield from _data(store, experiment, resources)
 
     wanted_model = train.target(experiment, dataset, source)
     model = yield Step(
@@ -85,6 +68,45 @@ def steps(store: Store, experiment: Experiment, resources: Resources) -> Generat
         wanted_report,
         lambda: evaluate.evaluate(store, wanted_report, codes, dataset, experiment.evaluation),
     )
+
+
+def _data(
+    store: Store, experiment: Experiment, resources: Resources
+) -> Generator[Step, Ref, tuple[Ref, Ref, Ref]]:
+    """Images, dataset, and what training reads of the images: themselves, or features of them."""
+    entry, backbone = experiment.entry, experiment.backbone
+    if readers.brings_vectors(entry.reader):
+        given = vectors.features_target(entry)
+        source = yield Step(given, lambda: vectors.features(store, given, entry))
+        described = vectors.dataset_target(source, entry)
+        dataset = yield Step(described, lambda: vectors.dataset(store, described, entry))
+        _check(store, dataset, experiment)
+        return source, dataset, source
+
+    wanted = preprocess.images_target(entry, experiment.limit)
+    images = yield Step(wanted, lambda: preprocess.images(store, wanted, entry, experiment.limit, resources))
+
+    wanted_dataset = preprocess.dataset_target(images, entry, experiment.limit)
+    dataset = yield Step(
+        wanted_dataset,
+        lambda: preprocess.dataset(store, wanted_dataset, images, entry, experiment.limit),
+    )
+    _check(store, dataset, experiment)
+    if not backbone.frozen:
+        return images, dataset, images
+
+    wanted_features = features.target(images, backbone)
+    source = yield Step(
+        wanted_features, lambda: features.features(store, wanted_features, images, backbone, resources)
+    )
+    return images, dataset, source
+
+
+def stages(experiment: Experiment) -> list[str]:
+    """The kinds of artifacts that `steps` makes, in its order."""
+    if readers.brings_vectors(experiment.entry.reader):
+        return ["features", "dataset", *STAGES[3:]]
+    return [s for s in STAGES if s != "features" or experiment.backbone.frozen]
 
 
 def _check(store: Store, dataset: Ref, experiment: Experiment) -> None:
@@ -131,21 +153,21 @@ def _chain(experiment: Experiment, resources: Resources, until: str) -> list[Don
 def plan(experiment: Experiment, until: str = "report") -> list[Planned]:
     """Look every step up and compute nothing.  The address of a step is known once the one before is done."""
     store = open_store()
-    stages = [s for s in STAGES if s != "features" or experiment.backbone.frozen]
-    stages = stages[: stages.index(until) + 1]
+    wanted = stages(experiment)
+    wanted = wanted[: wanted.index(until) + 1]
     planned: list[Planned] = []
     going = steps(store, experiment, Resources())
     step = next(going)
-    for stage in stages:
+    for stage in wanted:
         ref = artifacts.lookup(store, step.target)
         if ref is None:
             planned.append(Planned(stage, "to compute", step.target.address))
             break
         files = artifacts.open_artifact(store, ref).files
         planned.append(Planned(stage, "cached", ref.address, sum(file.size for file in files.values())))
-        if stage != stages[-1]:
+        if stage != wanted[-1]:
             step = going.send(ref)
-    return planned + [Planned(stage, "to compute") for stage in stages[len(planned) :]]
+    return planned + [Planned(stage, "to compute") for stage in wanted[len(planned) :]]
 
 
 def _method_flow(method: str) -> Flow[Any, Any]:

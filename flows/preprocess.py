@@ -26,7 +26,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from cmh import labels, readers, schema, splits, transforms
 from cmh.readers import Record
-from data_catalog.catalog import Entry
+from data_catalog.catalog import Entry, Published
 from flows import publish, sources
 from flows.caching import artifact_task
 from flows.experiments import Resources
@@ -66,7 +66,12 @@ def images_target(entry: Entry, limit: int | None = None) -> Target:
 
 
 def dataset_target(images: Ref, entry: Entry, limit: int | None = None) -> Target:
-    """The dataset over these images."""
+    """The dataset over these images.  Raises: ValueError, for want of a split that this reader can give."""
+    if isinstance(entry.split, Published):
+        raise ValueError(
+            f"{entry.name}: the reader {entry.reader!r} knows no publisher's split; give shares of query, "
+            "validation and train"
+        )
     settings = entry.model_dump(mode="json", include={"text", "labels", "split"})
     config = _origin(entry, limit) | settings
     return Target("dataset", entry.name, config, inputs={"images": images.content}, revision=DATASET_REVISION)
@@ -129,11 +134,11 @@ def dataset(store: Store, draft: Draft, images: Ref, entry: Entry, limit: int | 
     words = transforms.vectorizer(min_df=drop.min_df, max_features=drop.max_features)
     vocabulary = words.fit([texts[row] for row in split["train"]]).get_feature_names_out().tolist()
     group = zarr.open_group(draft.zarr("dataset.zarr"), mode="w")
-    _put(group, "text", transforms.bag_of_words(texts, vocabulary))
-    _put(group, "label", label_NL)
-    _put(group, "image_row", kept)
+    put(group, "text", transforms.bag_of_words(texts, vocabulary))
+    put(group, "label", label_NL)
+    put(group, "image_row", kept)
     for name, rows in split.items():
-        _put(group, f"split/{name}", rows)
+        put(group, f"split/{name}", rows)
     schema.validate(group, schema.DATASET)
     draft.write_table("items.parquet", _items(chosen, texts, names, label_NL, split))
     rejected = [
@@ -248,7 +253,8 @@ def _create(group: zarr.Group, total: int, size: int) -> int:
     return rows
 
 
-def _put(group: zarr.Group, name: str, values: np.ndarray[Any, Any]) -> None:
+def put(group: zarr.Group, name: str, values: np.ndarray[Any, Any]) -> None:
+    """A compressed array of these values, in chunks of rows."""
     rows = (max(1, min(ROWS, len(values))), *values.shape[1:])
     array = group.create_array(
         name, shape=values.shape, dtype=values.dtype, chunks=rows, compressors=COMPRESSORS

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from cmh import methods, trainer
+from cmh import methods, readers, trainer
 from flows import publish, solve, train_worker
 from flows.caching import artifact_task
 from flows.experiments import Experiment, Resources
@@ -33,7 +34,9 @@ def target(experiment: Experiment, dataset: Ref, source: Ref) -> Target:
     config = methods.config(experiment.method, bits=experiment.bits, **experiment.settings)
     # What a method without phases learns depends on no epochs and batches.
     training = {} if methods.solved(experiment.method) else experiment.training.model_dump()
-    backbone = experiment.backbone.model_dump() | {"weights": _weights(experiment.backbone.weights)}
+    backbone: dict[str, Any] = {}  # none, where the dataset brings features
+    if not readers.brings_vectors(experiment.entry.reader):
+        backbone = experiment.backbone.model_dump() | {"weights": _weights(experiment.backbone.weights)}
     return Target(
         "model",
         f"{experiment.method}-{experiment.entry.name}",

@@ -17,7 +17,7 @@ import zarr
 from ray.train.torch import get_device
 from torch.utils.tensorboard import SummaryWriter
 
-from cmh import backbones, checkpoint, methods, parallel, trainer
+from cmh import backbones, checkpoint, methods, parallel, readers, trainer
 from cmh import model as models
 from cmh.backbones import Backbone
 from cmh.checkpoint import State
@@ -132,13 +132,16 @@ def build(job: Job, data: Data) -> tuple[Backbone, Method]:
     """Backbone and method with fresh weights, the same on every worker."""
     wanted = job.experiment.backbone
     torch.manual_seed(job.experiment.seed)
-    backbone = backbones.load(wanted.name, sources.backbone_weights(wanted))
+    if readers.brings_vectors(job.experiment.entry.reader):
+        backbone = backbones.absent(data.train.image_channels)
+    else:
+        backbone = backbones.load(wanted.name, sources.backbone_weights(wanted))
     torch.manual_seed(job.experiment.seed)  # whatever the backbone drew
     method = models.build(
         job.experiment.method,
         job.settings,
         backbone,
-        frozen=wanted.frozen,
+        frozen=job.source.kind == "features",
         text_dim=len(data.vocabulary),
         labels=len(data.labels),
     )
@@ -177,13 +180,15 @@ def _keeper(store: Store, job: Job, seconds: list[float]) -> Callable[[Epoch, St
 
 def facts_of(job: Job, method: Method, backbone: Backbone, data: Data) -> models.Facts:
     wanted = job.experiment.backbone
+    given = data.train.image_channels if readers.brings_vectors(job.experiment.entry.reader) else None
     return models.facts(
         job.experiment.method,
         method,
         job.settings,
-        wanted.name,
+        wanted.name if given is None else "none",
         backbone.pretrained,
-        grid=1 if wanted.frozen else None,
+        grid=1 if job.source.kind == "features" else None,
+        given=given,
         stored_size=job.experiment.entry.images.size,
         image_size=wanted.image_size,
         text_dim=len(data.vocabulary),

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any, Protocol, cast
+
+from cmh.vectors import Vectors
 
 
 @dataclass(frozen=True)
@@ -33,22 +36,44 @@ class Record:
 
 
 class Reader(Protocol):
-    """What a module of this package offers."""
+    """What a module of this package offers; or it is a `VectorReader`."""
 
     def read(self, sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]: ...
+
+
+class VectorReader(Protocol):
+    """What a module offers whose datasets bring features in place of images and words."""
+
+    def vectors(self, sources: Mapping[str, Path], options: Mapping[str, Any]) -> Vectors: ...
 
 
 def available() -> list[str]:
     """Names of the readers.
 
     >>> available()
-    ['emoji', 'folder']
+    ['emoji', 'folder', 'wiki']
     """
     return sorted(module.name for module in iter_modules(__path__))
 
 
 def load(name: str) -> Reader:
-    """The reader of that name.  Raises: ValueError if there is none yet."""
+    """The reader of that name.  Raises: ValueError if there is none yet, or it brings features."""
+    if brings_vectors(name):
+        raise ValueError(f"reader {name!r} brings features, no images to decode")
+    return cast(Reader, _module(name))
+
+
+def brings_vectors(name: str) -> bool:
+    """Whether the datasets of this reader are features: then `load_vectors` it.  Raises: ValueError."""
+    return hasattr(_module(name), "vectors")
+
+
+def load_vectors(name: str) -> VectorReader:
+    """The reader of that name, which `brings_vectors`.  Raises: ValueError if there is none yet."""
+    return cast(VectorReader, _module(name))
+
+
+def _module(name: str) -> ModuleType:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name not in available():
         raise ValueError(f"reader {name!r} is not available yet; available: {', '.join(available())}")
-    return cast(Reader, import_module(f"{__name__}.{name}"))
+    return import_module(f"{__name__}.{name}")
