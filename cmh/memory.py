@@ -26,11 +26,13 @@ class CodeMemory:
     text_NK: Tensor  # float32
     consensus_NK: Tensor  # float32 in {-1, +1}, as of the last `refresh`
     labels_NL: Tensor  # float32 multi-hot
+    relevant_share: float  # of all pairs of training items
 
     def __init__(self, labels_NL: Tensor, bits: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         shape = (len(labels_NL), bits)
         self.labels_NL = labels_NL
+        self.relevant_share = _relevant_share(labels_NL)
         self.image_NK = torch.randn(shape, generator=generator).to(labels_NL.device)
         self.text_NK = torch.randn(shape, generator=generator).to(labels_NL.device)
         self.refresh()
@@ -46,7 +48,7 @@ class CodeMemory:
     def prefix(self, bits: int) -> "CodeMemory":
         """A view of the first `bits` bits of everything, labels shared."""
         view = object.__new__(CodeMemory)
-        view.labels_NL = self.labels_NL
+        view.labels_NL, view.relevant_share = self.labels_NL, self.relevant_share
         view.image_NK, view.text_NK = self.image_NK[:, :bits], self.text_NK[:, :bits]
         view.consensus_NK = self.consensus_NK[:, :bits]
         return view
@@ -76,3 +78,12 @@ class CodeMemory:
                     f"this training set needs {tuple(codes_NK.shape)}; resume with the same data and bits"
                 )
             codes_NK.copy_(state[key])
+
+
+def _relevant_share(labels_NL: Tensor) -> float:
+    """Share of the pairs (i, j), i = j included, that have a label in common; a block of rows at a time."""
+    relevant = sum(
+        int((labels_NL[start : start + 1024] @ labels_NL.T > 0).sum().item())
+        for start in range(0, len(labels_NL), 1024)
+    )
+    return relevant / len(labels_NL) ** 2

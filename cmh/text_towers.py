@@ -1,12 +1,16 @@
-"""Text networks: a bag of words in, the maps of four stages out.
+"""Text networks that read a bag of words.
 
-Source: Wang et al., SCAHN, Neurocomputing 400, 2020, section 3.
+`ResidualText` gives the maps of four stages (source: Wang et al., SCAHN, Neurocomputing 400, 2020,
+section 3), `ResidualWords` those of four fully connected ones,
+`mlp` is the two-layer network of the field's first deep methods.
 
-Shape suffixes: B = batch, D = text dimensions (words), C = channels, J = columns.
+Shape suffixes: B = batch, D = text dimensions (words), C = channels, J = columns, O = outputs, N = words of
+all texts of the batch.
 """
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -56,6 +60,67 @@ class ResidualText(nn.Module):
         for block in self.blocks:
             stages.append(block(stages[-1]))
         return tuple(stages)
+
+
+class ResidualWords(nn.Module):
+    """Bag of words (B, D) to the outputs of four residual stages of fully connected layers, each (B, C, 1).
+
+    x_1 = ReLU(BN(W_1 x)), x_s = x_{s-1} + ReLU(BN(W_s x_{s-1})).  Ours, in place of `ResidualText`: that one
+    pools words that are neighbours in the vocabulary, and neighbours in the alphabet have little in common.
+    """
+
+    channels = (512, 512, 512, 512)
+    widths = (1, 1, 1, 1)
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        hidden = self.channels[0]
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(size, hidden), nn.BatchNorm1d(hidden), nn.ReLU())
+            for size in (dim, hidden, hidden, hidden)
+        )
+
+    def forward(self, text_BD: Tensor) -> tuple[Tensor, ...]:
+        stages: list[Tensor] = []
+        for layer in self.layers:
+            x_BC = layer(text_BD) if not stages else stages[-1] + layer(stages[-1])
+            stages.append(x_BC)
+        return tuple(x_BC[:, :, None] for x_BC in stages)
+
+
+class WordLinear(nn.Module):
+    """`nn.Linear` over a bag of words (B, D) to (B, O), at the cost of the words that occur, not of all D.
+
+    Weights N(0, std), biases 0.
+    """
+
+    def __init__(self, dim: int, out: int, std: float = 0.01) -> None:
+        super().__init__()
+        self.weight_DO = nn.Parameter(torch.empty(dim, out).normal_(0, std))
+        self.bias = nn.Parameter(torch.zeros(out))
+
+    def forward(self, text_BD: Tensor) -> Tensor:
+        rows_N, words_N = text_BD.nonzero(as_tuple=True)
+        starts_B = torch.searchsorted(rows_N, torch.arange(len(text_BD), device=text_BD.device))
+        sums_BO = functional.embedding_bag(
+            words_N,
+            self.weight_DO,
+            starts_B,
+            mode="sum",
+            per_sample_weights=text_BD[rows_N, words_N].to(self.weight_DO.dtype),
+        )
+        return sums_BO + self.bias
+
+
+def mlp(dim: int, hidden: int, out: int, std: float = 0.01) -> nn.Sequential:
+    """Bag of words (B, D) to (B, out): fully connected, ReLU, fully connected; weights N(0, std), biases 0.
+
+    Source: Jiang and Li, Deep Cross-Modal Hashing, CVPR 2017, table 2 (8192 hidden units).
+    """
+    last = nn.Linear(hidden, out)
+    nn.init.normal_(last.weight, std=std)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(WordLinear(dim, hidden, std), nn.ReLU(), last)
 
 
 def _conv(channels: int, out: int, kernel: int, padding: int = 0) -> nn.Conv1d:

@@ -17,6 +17,7 @@ Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from cmh import losses, parallel
 from cmh.memory import CodeMemory, Side
 from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
-from cmh.text_towers import ResidualText
+from cmh.text_towers import ResidualText, ResidualWords
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +37,15 @@ class Config:
     gamma: float = 0.01  # weight of the pairwise term: authors' code
     lambda_: float = 1.0  # weight of the intra-modal term: authors' code
     beta: float = 2.0  # weight of the quantisation: authors' code
-    lr: float = 10**-1.1  # SGD without momentum, both towers: authors' code
+    optimizer: Literal["sgd", "adam"] = "sgd"  # without momentum, both towers: authors' code
+    lr: float = 10**-1.1  # authors' code
     decay: float = 10**-4.5  # of lr over all epochs, 10^-6 / 10^-1.5: authors' code
-    relevant_weight: float = 1.0  # ours: weight of relevant pairs in the likelihood; 1 is the paper
+    # Weight of relevant pairs in the likelihood; 1 is the paper.  Ours: "balanced" gives all relevant pairs
+    # together the weight that the others have.
+    relevant_weight: float | Literal["balanced"] = 1.0
+    # Text network: "multiscale" is the paper's convolutions over a pooled bag of words, "words" ours, fully
+    # connected layers (`cmh.text_towers.ResidualWords`).
+    text: Literal["multiscale", "words"] = "multiscale"
 
     def __post_init__(self) -> None:
         if self.bits < 1:
@@ -46,7 +53,7 @@ class Config:
         if not 1 <= self.stages <= 4:
             raise ValueError(f"stages must be 1 to 4, the stages of the text tower, got {self.stages}")
         for name in ("lr", "decay", "relevant_weight"):
-            if getattr(self, name) <= 0:
+            if getattr(self, name) != "balanced" and getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("gamma", "lambda_", "beta"):
             if getattr(self, name) < 0:
@@ -67,12 +74,14 @@ class SCAHN(Method):
         self.bits = config.bits
         self.backbone = backbone
         self.image_tower = ImageTower(inputs.image_channels[-config.stages :], config.bits)
-        self.text_tower = TextTower(inputs.text_dim, config.stages, config.bits)
+        network = (ResidualText if config.text == "multiscale" else ResidualWords)(inputs.text_dim)
+        self.text_tower = TextTower(network, config.stages, config.bits)
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """A pass over the images, then one over the texts."""
-        optimizer = Optimizer(kind="sgd", lr=self.config.lr, decay=self.config.decay)
+        config = self.config
+        optimizer = Optimizer(kind=config.optimizer, lr=config.lr, decay=config.decay)
         return (
             Phase(name="image", modules=("backbone", "image_tower"), reads="image", optimizer=optimizer),
             Phase(name="text", modules=("text_tower",), reads="text", optimizer=optimizer),
@@ -97,7 +106,8 @@ class SCAHN(Method):
         if phase == "text":
             own_NK, other_NK = other_NK, own_NK
         s_BN = losses.relevance(batch.labels_BL, memory.labels_NL)
-        balance = config.relevant_weight
+        share = memory.relevant_share
+        balance = (1 - share) / share if config.relevant_weight == "balanced" else config.relevant_weight
         first_SHK, second_SHK, s_HH = _halves(layers_SBK, batch.labels_BL)
         return {
             "inter": losses.memory_nll(layers_SBK, other_NK, s_BN, alpha, balance),
@@ -154,13 +164,13 @@ class ImageTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Bag of words (B, D) to layers_SBK: the stages of `ResidualText`, a small network each; their fusion."""
+    """Bag of words (B, D) to layers_SBK: the stages of a network, a small network each; their fusion."""
 
     hidden = 256  # paper
 
-    def __init__(self, dim: int, stages: int, bits: int) -> None:
+    def __init__(self, network: ResidualText | ResidualWords, stages: int, bits: int) -> None:
         super().__init__()
-        self.stages = ResidualText(dim)
+        self.stages = network
         self.heads = nn.ModuleList(
             nn.Sequential(
                 nn.Conv1d(channels, self.hidden, width),
@@ -170,9 +180,7 @@ class TextTower(nn.Module):
                 nn.Flatten(),
                 nn.Tanh(),
             )
-            for channels, width in zip(
-                ResidualText.channels[-stages:], ResidualText.widths[-stages:], strict=True
-            )
+            for channels, width in zip(network.channels[-stages:], network.widths[-stages:], strict=True)
         )
         for module in self.heads.modules():
             if isinstance(module, nn.Conv1d):

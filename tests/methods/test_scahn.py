@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -56,10 +57,11 @@ def nll(a_BK: Tensor, o_NK: Tensor, labels_BL: Tensor, labels_NL: Tensor, weight
 
 @pytest.mark.parametrize("phase", ["image", "text"])
 @pytest.mark.parametrize("weight", [1.0, 5.0])
-def test_terms_equal_the_loops(phase: str, weight: float) -> None:
+@pytest.mark.parametrize("text", ["multiscale", "words"])
+def test_terms_equal_the_loops(phase: str, weight: float, text: Literal["multiscale", "words"]) -> None:
     """inter against the other memory, intra against the own one with this step's codes in it, pairwise
     between the halves of the batch, quantisation against the consensus of the epoch; layers averaged."""
-    method, items, codes = scahn(replace(CONFIG, relevant_weight=weight)), batch(), memory()
+    method, items, codes = scahn(replace(CONFIG, relevant_weight=weight, text=text)), batch(), memory()
     terms = method(phase, items, codes)
     tower, x = (method.image_tower, items.image) if phase == "image" else (method.text_tower, items.text_BD)
     layers = tower(x).detach()
@@ -81,6 +83,23 @@ def test_terms_equal_the_loops(phase: str, weight: float) -> None:
         ),
     }
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-10)
+
+
+def test_balanced_pairs_weigh_as_much_as_the_others() -> None:
+    """ "balanced" is the weight at which all relevant pairs of the training set together weigh what the other
+    pairs weigh, counted one by one."""
+
+    def terms(weight: float | Literal["balanced"]) -> dict[str, Tensor]:
+        torch.manual_seed(1)
+        return scahn(replace(CONFIG, relevant_weight=weight))("image", batch(), memory())
+
+    torch.manual_seed(1)
+    scahn(), batch()
+    labels = memory().labels_NL.tolist()
+    pairs = [any(x and y for x, y in zip(a, b, strict=True)) for a in labels for b in labels]
+    by_hand = terms((len(pairs) - sum(pairs)) / sum(pairs))
+    for name, term in terms("balanced").items():
+        torch.testing.assert_close(term, by_hand[name], rtol=1e-12, atol=0)
 
 
 def test_fusion_equals_the_loop() -> None:
