@@ -4,7 +4,8 @@ Nothing here knows of modules, weights of terms or devices; a method multiplies 
 
 Shape suffixes: B = batch, N = the other side of the pairs (training set or batch), K = bits, L = labels,
 S = layers of a network that are compared at once (their mean is taken).
-`u`, `v` are relaxed codes in [-1, 1]; `b` is a code in {-1, +1}; `s` is relevance in {0, 1}.
+`u`, `v` are relaxed codes in [-1, 1]; `b` is a code in {-1, +1}; `s` is relevance in {0, 1}, or similarity in
+[0, 1].
 """
 
 from typing import Any
@@ -18,6 +19,15 @@ from torch.nn import functional
 def relevance(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:
     """s_BN = 1 where two items share at least one label, else 0; float32 for float32 labels."""
     return (labels_BL @ labels_NL.T > 0).to(labels_BL.dtype)
+
+
+def label_cosine(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:
+    """s_BN = |l_i and l_j| / sqrt(|l_i| |l_j|), the cosine of label vectors; 0 where either has no label.
+
+    Source: DSPAH (Chen et al.), eq. 2 to 4; MESDCH (Zou et al.).
+    """
+    norm_BN = labels_BL.sum(1).sqrt()[:, None] * labels_NL.sum(1).sqrt()
+    return labels_BL @ labels_NL.T / norm_BN.clamp(min=1)
 
 
 def pairwise_nll(
@@ -56,6 +66,22 @@ def quantisation(u_BK: Tensor, b_BK: Tensor) -> Tensor:
     Source: Jiang and Li, ibid., second term.  Deviation: mean over items and bits instead of a sum.
     """
     return (b_BK - u_BK).square().mean()
+
+
+def cosine(u_BK: Tensor, v_NK: Tensor) -> Tensor:
+    """cos_BN = <u_i, v_j> / (||u_i|| ||v_j||)."""
+    return functional.normalize(u_BK) @ functional.normalize(v_NK).T
+
+
+def balance(u_BK: Tensor) -> Tensor:
+    """L = ||mean_i u_i||^2: each bit is +1 as often as -1.
+
+    u_BK: the codes of the *global* batch.
+    Source: Jiang and Li, ibid., third term.  Deviations: divided by N^2; over the batch, not the training
+    set, most of whose remembered codes are up to an epoch old, so that their mean is corrected over and
+    over before it shows: the term then swings with growing amplitude.
+    """
+    return u_BK.mean(0).square().sum()
 
 
 def _weights(s_BN: Tensor, relevant_weight: float) -> Tensor:

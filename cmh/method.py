@@ -87,6 +87,7 @@ class Method(nn.Module, ABC):
     """
 
     REVISION: ClassVar[int] = 1
+    maps: ClassVar[bool] = False  # reads places of an image: frozen features as stage maps, not pooled
     bits: int
     stages: tuple[int, ...] = (-1,)  # which of the backbone's stages a method without phases reads
     prefixes: Mapping[int, float] = MappingProxyType({})  # nested codes: length → weight, set by the trainer

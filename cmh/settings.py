@@ -1,0 +1,17 @@
+"""Checks that the settings of methods share; each names the setting, what was given and what is allowed."""
+
+from typing import Any
+
+
+def positive(config: Any, *names: str) -> None:
+    """Refuse with a ValueError what is not above zero."""
+    for name in names:
+        if getattr(config, name) <= 0:
+            raise ValueError(f"{name} must be positive, got {getattr(config, name)}")
+
+
+def not_negative(config: Any, *names: str) -> None:
+    """Refuse with a ValueError what is below zero."""
+    for name in names:
+        if getattr(config, name) < 0:
+            raise ValueError(f"{name} must not be negative, got {getattr(config, name)}")
