@@ -104,3 +104,21 @@ def test_quantisation_equals_the_loop() -> None:
     b_BK = codes(5, 8, seed=1).sign()
     total = sum((b_BK[i, k].item() - u_BK[i, k].item()) ** 2 for i in range(5) for k in range(8))
     assert losses.quantisation(u_BK, b_BK).item() == pytest.approx(total / 8 / 5, abs=1e-12)
+
+
+def test_balance_equals_the_loop() -> None:
+    """The squared mean of each bit, added up."""
+    u_BK = codes(5, 8)
+    expected = sum((sum(u_BK[i, k].item() for i in range(5)) / 5) ** 2 for k in range(8))
+    assert losses.balance(u_BK).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_cosine_equals_the_loop() -> None:
+    """Inner product over both norms, one pair at a time."""
+    u_BK, v_NK = codes(5, 8), codes(7, 8, seed=1)
+    cosine_BN = losses.cosine(u_BK, v_NK)
+    for i, u_K in enumerate(u_BK.tolist()):
+        for j, v_K in enumerate(v_NK.tolist()):
+            dot = sum(a * b for a, b in zip(u_K, v_K, strict=True))
+            norms = math.sqrt(sum(a * a for a in u_K) * sum(b * b for b in v_K))
+            assert cosine_BN[i, j].item() == pytest.approx(dot / norms, abs=1e-12)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from cmh import parallel
 from cmh.multiscale import SCALES, MultiScale
-from cmh.text_towers import ResidualText
+from cmh.text_towers import ResidualText, WordLinear, mlp
 
 
 class Published(nn.Module):
@@ -191,3 +191,32 @@ def test_two_workers_do_what_one_does(tmp_path: Path) -> None:
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-11, msg=name)
+
+
+@pytest.mark.parametrize("occurring", [0.0, 0.1, 1.0])
+def test_word_linear_is_a_linear_layer(occurring: float) -> None:
+    """Outputs and gradients of nn.Linear, texts without any word among them."""
+    torch.manual_seed(0)
+    words = WordLinear(30, 5).double()
+    nn.init.normal_(words.bias)
+    text = torch.poisson(torch.full((7, 30), 2.0, dtype=torch.float64)) * (torch.rand(7, 30) < occurring)
+    text[3] = 0
+    weight, bias = (p.detach().clone().requires_grad_() for p in (words.weight_DO, words.bias))
+    given, expected = words(text), functional.linear(text, weight.T, bias)
+    torch.testing.assert_close(given, expected, rtol=0, atol=1e-12)
+    given.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(words.weight_DO.grad, weight.grad, rtol=0, atol=1e-12)
+    torch.testing.assert_close(words.bias.grad, bias.grad, rtol=0, atol=1e-12)
+
+
+def test_mlp_is_two_layers() -> None:
+    """(B, D) to (B, O): linear, ReLU, linear, drawn from N(0, std)."""
+    torch.manual_seed(0)
+    tower = mlp(30, 400, 5, std=0.1)
+    text = torch.rand(7, 30)
+    first, last = tower[0], tower[2]
+    expected = torch.relu(text @ first.weight_DO) @ last.weight.T
+    torch.testing.assert_close(tower(text), expected, rtol=1e-4, atol=1e-5)
+    assert first.weight_DO.std().item() == pytest.approx(0.1, rel=0.05)
+    assert last.weight.std().item() == pytest.approx(0.1, rel=0.1)

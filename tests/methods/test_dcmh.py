@@ -1,0 +1,44 @@
+"""DCMH's loss terms against slow loops written from the paper's sums, in float64, to 1e-10."""
+
+import pytest
+import torch
+
+from cmh import methods
+from tests.methods.pairs import B, K, N, batch, build, memory, nll
+
+
+@pytest.mark.parametrize("phase", ["image", "text"])
+def test_terms_equal_the_paper_sums(phase: str) -> None:
+    """Pairs and squares divided by the pairs of the step, the balance of the batch; own memory written."""
+    method, codes = build("dcmh", hidden=16, gamma=0.3, eta=0.7), memory()
+    items = batch(codes)
+    terms = method(phase, items, codes)
+    f_BK = method.image_tower(items.image) if phase == "image" else method.text_tower(items.text_BD)
+    own, other = (codes.image_NK, codes.text_NK) if phase == "image" else (codes.text_NK, codes.image_NK)
+    torch.testing.assert_close(own[items.index_B], f_BK.detach(), rtol=0, atol=0)
+    distance = sum(
+        (codes.consensus_NK[items.index_B[i], k].item() - f_BK[i, k].item()) ** 2
+        for i in range(B)
+        for k in range(K)
+    )
+    mean = [sum(f_BK[i, k].item() for i in range(B)) / B for k in range(K)]
+    expected = {
+        "inter": nll(f_BK, other, items.labels_BL, codes.labels_NL) / (B * N),
+        "quantisation": 0.3 * distance / (B * N),
+        "balance": 0.7 * sum(x * x for x in mean),
+    }
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-10)
+
+
+def test_codes_have_the_signs_of_the_last_layers() -> None:
+    """tanh does not change a sign."""
+    method, items = build("dcmh", hidden=16), batch()
+    raw_BK = method.text_tower(items.text_BD)
+    assert torch.equal(method.encode_text(items.text_BD) >= 0, raw_BK >= 0)
+
+
+@pytest.mark.parametrize("field", ["bits", "hidden", "lr"])
+def test_settings_that_cannot_work_are_refused(field: str) -> None:
+    """The message names the setting."""
+    with pytest.raises(ValueError, match=f"{field} must be positive, got 0"):
+        methods.config("dcmh", **{field: 0})
