@@ -6,6 +6,7 @@ learns codes of both modalities together: those of the training items.
 
 import time
 
+import numpy as np
 import torch
 from safetensors.numpy import save
 
@@ -32,5 +33,6 @@ def solve(store: Store, job: Job) -> None:
     )
     write_model(store, job, model, [], [seconds])
     if unified_NK is not None:
-        held = save({"code": hamming.pack(unified_NK), "row": data.train.row})
+        code_NP = np.ascontiguousarray(hamming.pack(unified_NK))  # safetensors writes memory as it lies
+        held = save({"code": code_NP, "row": data.train.row})
         store.write_bytes(f"{job.prefix}/unified.safetensors", held)

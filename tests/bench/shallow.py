@@ -4,7 +4,8 @@
     python -m tests.bench.shallow emoji                    # needs dataset and features artifacts in CMH_STORE
     python -m tests.bench.shallow growth                   # synthetic, 2,000 to 200,000 items
 
-Each run has a process of its own (for its peak memory) and one thread.  Ties by expectation.  Means over the seeds; methods that draw nothing run once.  Prints a Markdown table.
+Each run has a process of its own (for its peak memory) and one thread.  Ties by expectation.  Means over three
+seeds; methods that draw nothing run once.  Prints a Markdown table.
 """
 
 import json
@@ -46,7 +47,7 @@ def one(data: str, name: str, bits: int, seed: int, settings: dict[str, Any]) ->
 
 
 def maps(method: Any, train: Any, database: Any, query: Any, unified_NK: Any) -> dict[str, float]:
-    """MAP, ties by expectation, against codes per modality, and unified training codes where there are any."""
+    """MAP, ties by expectation, against codes per modality, and against unified codes if any."""
     from cmh import encode, hamming, metrics
 
     asked = {s: hamming.pack(encode.encode(method, query, s)) for s in ("image", "text")}
@@ -79,7 +80,7 @@ def read(data: str) -> tuple[Any, Any, Any]:
 
     store = open_store()
     dataset, features = (
-        next(r for r in list_artifacts(store, kind) if r.name.startswith(data))
+        next(m.ref for m in list_artifacts(store, kind) if m.name.startswith(data))
         for kind in ("dataset", "features")
     )
     groups = [

@@ -1,0 +1,144 @@
+"""A dataset of features through the pipeline: what is kept, what models it gives, what is measured.
+
+The source is a small .mat file; the figures are compared with those of the library on the same matrices.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+import zarr
+from safetensors.numpy import load
+from scipy.io import savemat
+
+from cmh import encode as encoding
+from cmh import hamming, metrics, model, report, schema, solver
+from flows import encode, evaluate, preprocess, train, vectors
+from flows.experiments import Evaluation, Experiment, Resources
+from infra import artifacts
+from infra.artifacts import Ref
+from infra.storage import Store
+from tests.methods import shallow
+
+TRAIN, QUERY = shallow.pairs(150, seed=1), shallow.pairs(30, seed=2)
+
+
+@pytest.fixture
+def entry(tmp_path: Path) -> dict[str, Any]:
+    """Fields of a catalog entry over a file of these pairs."""
+    parts = (("tr", TRAIN), ("te", QUERY))
+    held = {f"I_{part}": items.image[0][:, :, 0, 0] for part, items in parts}
+    held |= {f"T_{part}": items.text for part, items in parts} | {f"L_{part}": i.label for part, i in parts}
+    savemat(tmp_path / "small.mat", held)
+    return {
+        "name": "small", "title": "Small", "reader": "wiki", "options": {"labels": ["a", "b", "c", "d"]},
+        "sources": {"features": {"kind": "path", "path": str(tmp_path / "small.mat")}},
+        "split": {"published": True},
+    }  # fmt: skip
+
+
+def experiment(folder: Path, fields: dict[str, Any], method: str = "cmfh") -> Experiment:
+    (folder / "small.yaml").write_text(yaml.safe_dump(fields))
+    return Experiment(dataset=str(folder / "small.yaml"), method=method, bits=16, seed=4)
+
+
+def prepared(store: Store, wanted: Experiment) -> tuple[Ref, Ref]:
+    """Features and dataset."""
+    features = vectors.features.compute(store, vectors.features_target(wanted.entry), wanted.entry).ref
+    target = vectors.dataset_target(features, wanted.entry)
+    return features, vectors.dataset.compute(store, target, wanted.entry).ref
+
+
+def trained(store: Store, wanted: Experiment, dataset: Ref, features: Ref) -> Ref:
+    target = train.target(wanted, dataset, features)
+    return train.train.compute(store, target, wanted, dataset, features, Resources(threads=1)).ref
+
+
+def test_the_dataset_is_the_publishers(local_store: Store, tmp_path: Path, entry: dict[str, Any]) -> None:
+    """Features and texts as float32, rows in order, queries last; validation is drawn from the others."""
+    entry["split"] = {"published": True, "validation": 0.2}
+    features, dataset = prepared(local_store, experiment(tmp_path, entry))
+    held = zarr.open_group(artifacts.open_artifact(local_store, dataset).zarr("dataset.zarr"), mode="r")
+    assert np.array_equal(schema.array(held, "text")[:150], TRAIN.text)
+    assert schema.array(held, "split/query")[:].tolist() == list(range(150, 180))
+    train_rows, rest = (schema.array(held, f"split/{name}")[:] for name in ("train", "validation"))
+    assert sorted([*train_rows, *rest]) == list(range(150))
+    assert len(rest) == 30
+    given = zarr.open_group(artifacts.open_artifact(local_store, features).zarr("features.zarr"), mode="r")
+    assert np.array_equal(schema.array(given, "pooled/stage1")[:150], TRAIN.image[0][:, :, 0, 0])
+
+
+def test_a_solved_model_is_the_librarys(local_store: Store, tmp_path: Path, entry: dict[str, Any]) -> None:
+    """Codes and unified codes equal those of `solver.solve`; words and photos are refused, saying why."""
+    wanted = experiment(tmp_path, entry)
+    features, dataset = prepared(local_store, wanted)
+    read = artifacts.open_artifact(local_store, trained(local_store, wanted, dataset, features))
+    method = shallow.build("cmfh", TRAIN)
+    unified = solver.solve(method, TRAIN, seed=4)
+    kept = model.load(read.local())
+    for side in ("image", "text"):
+        assert np.array_equal(*(encoding.encode(m, QUERY, side) for m in (method, kept.method)))
+    held = load(read.read_bytes("unified.safetensors"))
+    assert unified is not None
+    assert np.array_equal(held["code"], hamming.pack(unified))
+    assert held["row"].tolist() == list(range(150))
+    with pytest.raises(ValueError, match="text features"):
+        kept.encode_texts(["a word"])
+    with pytest.raises(ValueError, match="cannot encode images"):
+        kept.encode_images(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_epochs_do_not_matter_to_a_method_without_them(
+    local_store: Store, tmp_path: Path, entry: dict[str, Any]
+) -> None:
+    """Another number of epochs names the same model; another seed does not."""
+    wanted = experiment(tmp_path, entry)
+    features, dataset = prepared(local_store, wanted)
+    longer = wanted.model_copy(update={"training": wanted.training.model_copy(update={"epochs": 99})})
+    other = wanted.model_copy(update={"seed": 5})
+    first, second, third = (train.target(e, dataset, features).identity for e in (wanted, longer, other))
+    assert first == second != third
+
+
+@pytest.mark.slow
+def test_the_report_names_both_kinds_of_database_codes(
+    local_store: Store, tmp_path: Path, entry: dict[str, Any], dask: str
+) -> None:
+    """MAP per modality and unified, as the library computes them from the same matrices."""
+    wanted = experiment(tmp_path, entry)
+    features, dataset = prepared(local_store, wanted)
+    made = trained(local_store, wanted, dataset, features)
+    target = encode.target(made, dataset, features)
+    resources = Resources(threads=1, dask=dask)
+    codes = encode.encode.compute(local_store, target, made, dataset, features, features, resources).ref
+    aims = Evaluation(bits=(16,))
+    done = evaluate.evaluate.compute(
+        local_store, evaluate.target(codes, dataset, aims), codes, dataset, aims
+    ).ref
+    table = artifacts.open_artifact(local_store, done).read_table("metrics.parquet")
+    method = shallow.build("cmfh", TRAIN)
+    unified = solver.solve(method, TRAIN, seed=4)
+    asked, text = (
+        hamming.pack(encoding.encode(method, items, side))
+        for items, side in ((QUERY, "image"), (TRAIN, "text"))
+    )
+    for direction, database in (("image_to_text", text), ("image_to_unified", hamming.pack(unified))):
+        expected = metrics.evaluate(asked, database, QUERY.label, TRAIN.label, 16).map
+        assert report.value(table, "map", direction, 16) == pytest.approx(expected)
+    page = artifacts.open_artifact(local_store, done).read_bytes("README.md").decode()
+    assert "image → unified" in page
+
+
+def test_shares_are_no_split_of_a_publisher(
+    local_store: Store, tmp_path: Path, entry: dict[str, Any]
+) -> None:
+    """Shares for a dataset with a split of its own, and the reverse, are refused with what to write."""
+    entry["split"] = {"query": 0.1, "validation": 0.1, "train": 1.0}
+    with pytest.raises(ValueError, match="published: true"):
+        prepared(local_store, experiment(tmp_path, entry))
+    entry |= {"reader": "folder", "split": {"published": True}}
+    images = Ref(kind="images", name="x", identity="0" * 64, content="0" * 64)
+    with pytest.raises(ValueError, match="knows no publisher's split"):
+        preprocess.dataset_target(images, experiment(tmp_path, entry).entry)
