@@ -94,7 +94,8 @@ def search(
     show([hit.shown() for hit in found], as_json, f"Images for {title}")
     if sheet is not None:
         sheet.write_bytes(engine.sheet(title, found))
-        _out.print(f"written: {sheet}")
+        if not as_json:
+            _out.print(f"written: {sheet}")
 
 
 def _planned(step: pipeline.Planned) -> dict[str, Any]:

