@@ -1,0 +1,121 @@
+"""A user's data that cannot be used: each mistake ends the run early, with one message that names it."""
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from PIL import Image
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import FlowRun
+from prefect.settings import get_current_settings
+
+from infra import storage
+from tests.flows.command_line import cmh
+
+pytestmark = pytest.mark.slow
+
+Row = tuple[str, str, str]
+USABLE: list[Row] = [(f"{n}.png", f"word{n % 5} red", "a" if n % 2 else "b|c") for n in range(30)]
+
+
+def data(folder: Path, spoil: Callable[[Path], list[Row]]) -> list[object]:
+    """A folder of red squares, spoilt, and the table that `spoil` gives; the options that name them."""
+    (folder / "photos").mkdir()
+    for name, _, _ in USABLE:
+        Image.new("RGB", (40, 30), "red").save(folder / "photos" / name)
+    with (folder / "items.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("image", "text", "labels"), *spoil(folder / "photos")])
+    return ["--images", folder / "photos", "--items", folder / "items.csv"]
+
+
+def no_labels(_: Path) -> list[Row]:
+    return [(image, text, "") for image, text, _ in USABLE]
+
+
+def one_label(_: Path) -> list[Row]:
+    return [(image, text, "cat") for image, text, _ in USABLE]
+
+
+def duplicate(_: Path) -> list[Row]:
+    return [*USABLE, USABLE[4]]
+
+
+def empty_text(_: Path) -> list[Row]:
+    return [*USABLE[:-1], ("29.png", " ", "a")]
+
+
+def missing_image(photos: Path) -> list[Row]:
+    (photos / "7.png").unlink()
+    return USABLE
+
+
+def corrupt_image(photos: Path) -> list[Row]:
+    Image.new("RGB", (400, 300), "red").save(photos / "7.jpg")
+    (photos / "7.jpg").write_bytes((photos / "7.jpg").read_bytes()[:700])
+    return [*USABLE[:7], ("7.jpg", "a broken one", "a"), *USABLE[8:]]
+
+
+def few(_: Path) -> list[Row]:
+    return USABLE
+
+
+def newest_run() -> FlowRun:
+    """What Prefect knows of the last run."""
+
+    async def ask() -> FlowRun:
+        async with get_client() as client:
+            return max(await client.read_flow_runs(), key=lambda run: run.start_time)
+
+    return anyio.run(ask)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (no_labels, "no item has a label, so nothing tells which pairs belong together"),
+        (one_label, "there is only one label, 'cat'"),
+        (duplicate, "folder: 1 id(s) occur twice, such as 4.png"),
+        (empty_text, "folder: 1 of 30 items are unusable, more than 1%:\n  29.png: its text is empty"),
+        (
+            missing_image,
+            "folder: 1 of 30 items are unusable, more than 1%:\n  7.png: image file 7.png is missing",
+        ),
+        (corrupt_image, "folder: 1 of 30 items are unusable, more than 1%:\n  7.jpg: "),
+        (few, "folder has 24 training items, and 64 bits in batches of 128 need at least 128"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_message(
+    spoil: Callable[[Path], list[Row]], message: str,
+    tmp_path: Path, cmh_home: Path, prefect_server: None, dask: str,
+):  # fmt: skip
+    """The message is the last thing said; no features, no training; Prefect has the run as FAILED."""
+    called = cmh("run", *data(tmp_path, spoil), "--dask", dask)
+    assert called.status == 2
+    said = called.err[called.err.rindex("cmh: ") :]
+    assert said.startswith(f"cmh: {message}")
+    assert "Traceback" not in said
+    kinds = {path.split("/")[0] for path in storage.open_store().sizes("")}
+    assert not kinds & {"features", "model", "codes", "report"}
+    run = newest_run()
+    assert run.state is not None
+    assert run.state.type == "FAILED"
+    assert message.split("\n")[0] in (run.state.message or "")
+
+
+def test_no_traceback(
+    tmp_path: Path, cmh_home: Path, prefect_server: None, dask: str, monkeypatch: pytest.MonkeyPatch
+):
+    """In a process of its own `cmh` says nothing but the message, and nothing on stdout."""
+    monkeypatch.setenv("PREFECT_API_URL", str(get_current_settings().api.url))
+    program = [sys.executable, "-c", "from flows.cli import main; main()"]
+    call = [*program, "run", *map(str, data(tmp_path, no_labels)), "--dask", dask]
+    called = subprocess.run(call, capture_output=True, text=True)
+    assert called.returncode == 2
+    assert called.stdout == ""
+    assert "Traceback" not in called.stderr
+    assert "cmh: no item has a label" in called.stderr
