@@ -33,6 +33,12 @@ class Whitening(NamedTuple):
         cross_FD: Matrix = linalg.solve_triangular(self.y_DD, half_FD.T, lower=True).T
         return cross_FD
 
+    def outer(self, x_F1: Matrix, y_D1: Matrix) -> Matrix:
+        """`cross` of x yᵀ, from the two vectors alone."""
+        whitened_F1 = linalg.solve_triangular(self.x_FF, x_F1, lower=True)
+        outer_FD: Matrix = whitened_F1 @ linalg.solve_triangular(self.y_DD, y_D1, lower=True).T
+        return outer_FD
+
     def directions(self, u_FK: Matrix, v_DK: Matrix) -> tuple[Matrix, Matrix]:
         """Directions in the original coordinates of those in whitened ones."""
         return (

@@ -90,6 +90,6 @@ def sequential(x_NF: Matrix, y_ND: Matrix, wanted_FD: Matrix, config: Config) ->
             break
         last = strength
         found.append((wx_F1, wy_D1))
-        left_FD -= whitening.cross((x_NF.T @ signs(x_NF @ wx_F1)) @ (y_ND.T @ signs(y_ND @ wy_D1)).T)
+        left_FD -= whitening.outer(x_NF.T @ signs(x_NF @ wx_F1), y_ND.T @ signs(y_ND @ wy_D1))
     wx_FK, wy_DK = (np.hstack(side) for side in zip(*found, strict=True))
     return wx_FK, wy_DK
