@@ -53,7 +53,7 @@ class Workspace:
     def small(self) -> list[object]:
         """The options that make a run small."""
         return [
-            *("--bits", BITS, "--training.epochs", 8, "--training.batch-size", 16, "--threads", 1),
+            *("--bits", BITS, "--training.epochs", 20, "--training.batch-size", 16, "--threads", 1),
             *("--backbone.name", "resnet18", "--backbone.weights", self.weights, "--backbone.image-size", 32),
         ]
 

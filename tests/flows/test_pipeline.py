@@ -108,7 +108,7 @@ def test_report(made: dict[str, Reading]):
         )  # fmt: skip
         assert 0 <= low <= value <= high <= 1
         assert worst <= value <= best
-        assert value > chance  # colour and shape are learnt in a few epochs
+        assert value > chance + 0.05  # colour and shape are learnt in a few epochs
     page = made["report"].read_bytes("README.md").decode()
     pictures = [name for name in made["report"].files if name.endswith(".png")]
     assert len(pictures) == 3
@@ -156,7 +156,7 @@ def test_changed_settings_are_planned(workspace: Workspace, first: Called):
     assert not workspace.store.exists(f"{plan[3]['address']}/manifest.json")
 
 
-def test_changed_label_rule(workspace: Workspace, first: Called, tmp_path: Path):
+def test_changed_label_rule(workspace: Workspace, first: Called, dask: str, tmp_path: Path):
     """With shapes as the only labels, images and features are found, and all the rest is made."""
     entry = {
         "name": "folder",
@@ -171,7 +171,7 @@ def test_changed_label_rule(workspace: Workspace, first: Called, tmp_path: Path)
     }
     path = tmp_path / "shapes.yaml"
     path.write_text(yaml.safe_dump(entry))
-    run = cmh("run", "--dataset", path, "--method", "cca", *workspace.small, "--json")
+    run = cmh("run", "--dataset", path, "--method", "cca", *workspace.small, "--dask", dask, "--json")
     assert run.status == 0, run.err
     assert [row["state"] for row in run.rows] == [
         "cached", "computed", "cached", "computed", "computed", "computed",

@@ -1,0 +1,228 @@
+"""`cmh` as a user calls it: what it prints for people and for programs, and what it says of mistakes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.flows.command_line import Called, cmh
+from tests.flows.conftest import BITS, ITEMS, Workspace
+
+COMMANDS = (
+    *("demo", "run", "preprocess", "features", "train", "encode", "evaluate", "search"),
+    *("ls", "pull", "push", "verify", "gc", "catalog", "methods", "doctor"),
+)
+
+
+@pytest.fixture
+def address(first: Called) -> dict[str, str]:
+    """The addresses of the first run's artifacts by kind."""
+    return {row["stage"]: row["address"] for row in first.rows}
+
+
+def test_help_lists_every_command():
+    """All commands with a line each, grouped by what they are for."""
+    shown = cmh("--help")
+    assert shown.status == 0
+    lines = shown.out.splitlines()
+    for command in COMMANDS:
+        assert any(line.strip("│ ").startswith(f"{command} ") for line in lines), command
+    for group in ("Run the pipeline", "Use what it made", "Artifacts", "Find out"):
+        assert group in shown.out
+
+
+def test_help_imports_no_engine():
+    """`cmh --help` answers at once because torch, Ray, Dask and Prefect stay outside."""
+    program = (
+        "import sys, flows.cli\n"
+        "sys.argv = ['cmh', '--help']\n"
+        "try: flows.cli.main()\n"
+        "except SystemExit: pass\n"
+        "print('engines:', sorted({'torch', 'ray', 'distributed', 'prefect'} & set(sys.modules)))"
+    )
+    called = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert called.stdout.splitlines()[-1] == "engines: []"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_explains_its_options(command: str):
+    """Every command says what it does and what its options are."""
+    shown = cmh(command, "--help")
+    assert shown.status == 0
+    assert f"cmh {command}" in shown.out
+    if command in ("run", "train"):
+        for option in (
+            "--images",
+            "--items",
+            "--bits",
+            "--training.epochs",
+            "--backbone.frozen",
+            "--dry-run",
+        ):
+            assert option in shown.out
+
+
+def test_plan_of_a_first_run(cmh_home: Path, drawn: Workspace):
+    """With nothing there yet the plan knows the first address, and writes nothing."""
+    plan = cmh("train", *drawn.data, *drawn.small, "--dry-run", "--json").rows
+    assert [step["stage"] for step in plan] == ["images", "dataset", "features", "model"]
+    assert {step["state"] for step in plan} == {"to compute"}
+    assert plan[0]["address"].startswith("images/folder/")
+    assert not (cmh_home / "store").exists() or not list((cmh_home / "store").rglob("*.*"))
+    assert "to compute" in cmh("train", *drawn.data, *drawn.small, "--dry-run").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--method", "schan"], r"'schan'.*scahn"),
+        (["run", "--dataset", "emojis"], r"'emojis' is not in the catalog; available: .*emoji"),
+        (["run", "--bits", 12], "multiple of 8"),
+        (["run", "--images", "photos"], "items is missing"),
+        (["run", "--settings.gama", 1], "gama"),
+        (["catalog", "nothing"], "not in the catalog"),
+        (["methods", "nothing"], r"'nothing'.*scahn"),
+        (["search"], "give words or an image"),
+        (["search", "red"], r"no codes in .* yet; make some with `cmh run`"),
+        (["verify", "codes"], "not of the form kind/name"),
+        (["verify", "codes/x/0123456789abcdef"], "no artifact|no such|No such"),
+        (["pull", "codes/x/0123456789abcdef"], "into itself"),
+        (["fly"], "fly"),
+    ],
+)
+def test_mistakes_are_named(cmh_home: Path, arguments: list[object], message: str):
+    """What was given, what is allowed; exit status above 0, no traceback, nothing on stdout to be parsed."""
+    called = cmh(*arguments)
+    said = " ".join((called.err + called.out).replace("│", " ").split())
+    assert called.status > 0
+    assert "Traceback" not in said
+    assert re.search(message, said), said
+
+
+def test_catalog_and_methods(cmh_home: Path):
+    """Lists and single entries, for people and as JSON."""
+    listed = cmh("catalog", "--json")
+    assert listed.status == 0, listed.err
+    assert "emoji" in [row["dataset"] for row in listed.rows]
+    entry = json.loads(cmh("catalog", "emoji", "--json").out)
+    shown = cmh("catalog", "emoji").out
+    for name, source in entry["sources"].items():
+        assert name in shown
+        assert source["licence"] in shown
+    assert "scahn" in cmh("methods").out
+    settings = cmh("methods", "scahn").out
+    assert "bits" in settings
+    assert "64" in settings
+
+
+def test_doctor_gives_json(cmh_home: Path):
+    """Every check has a name, what was found, and a remedy where it fails; the status says if one does."""
+    called = cmh("doctor", "--json")
+    checks = called.rows
+    assert {"store"} <= {check["check"] for check in checks}
+    failed = [check for check in checks if check[""] == "FAILS"]
+    assert all(check["remedy"] for check in failed)
+    assert called.status == (1 if failed else 0)
+
+
+@pytest.mark.slow
+def test_search_by_words(workspace: Workspace, tmp_path: Path):
+    """Ten images, nearest first; most of them have the label; the contact sheet shows them."""
+    sheet = tmp_path / "found.png"
+    hits = cmh("search", "red circle", "--sheet", sheet, "--json").rows
+    assert [hit["rank"] for hit in hits] == list(range(1, 11))
+    distances = [hit["distance"] for hit in hits]
+    assert distances == sorted(distances)
+    assert 0 <= distances[0] <= distances[-1] <= BITS
+    right = sum("red" in hit["text"] or "circle" in hit["text"] for hit in hits)
+    assert right >= 7  # half of the drawings are one or the other
+    with Image.open(sheet) as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 100
+    printed = cmh("search", "red circle", "--top", 3).out
+    assert all(hit["id"] in printed for hit in hits[:3])
+    assert hits[3]["id"] not in printed
+
+
+@pytest.mark.slow
+def test_search_by_image(workspace: Workspace):
+    """Words and images for a drawing of the database: itself is among the nearest."""
+    rows = cmh("search", "--image", workspace.images / "003.png", "--top", ITEMS, "--json").rows
+    words = [row["id"] for row in rows if not row["text"]]
+    found = {row["id"]: row["distance"] for row in rows if row["text"]}
+    assert {"red", "circle", "triangle"} <= set(words)
+    assert len(found) > 90
+    if "003.png" in found:  # else it is one of the queries
+        assert found["003.png"] <= sorted(found.values())[10]
+
+
+@pytest.mark.slow
+def test_search_for_unknown_words(workspace: Workspace):
+    """A text of which the model knows no word is refused, with words that it knows."""
+    called = cmh("search", "xylophone")
+    assert called.status == 2
+    assert "no word of 'xylophone'" in called.err
+    assert "such as" in called.err
+
+
+@pytest.mark.slow
+def test_ls(workspace: Workspace, address: dict[str, str]):
+    """All artifacts, or those of one kind, with their sizes."""
+    listed = [row["address"] for row in cmh("ls", "--json").rows]
+    assert set(address.values()) <= set(listed)
+    codes = cmh("ls", "codes", "--json").rows
+    assert address["codes"] in [row["address"] for row in codes]
+    assert {row["address"].split("/")[0] for row in codes} == {"codes"}
+    assert address["model"] in cmh("ls").out
+
+
+@pytest.mark.slow
+def test_pull_damage_and_mend(workspace: Workspace, address: dict[str, str], tmp_path: Path):
+    """A pulled artifact is whole; one flipped bit is found and its file named; pulling again mends it."""
+    pulled, back = tmp_path / "pulled", tmp_path / "back"
+    source = workspace.store.url
+    call = ["pull", address["codes"], "--to", pulled, "--source", source]
+    assert cmh(*call).status == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CMH_STORE", str(pulled))
+        assert "1 artifacts are whole" in cmh("verify").out
+        assert cmh("push", address["codes"], back).status == 0
+        (damaged,) = pulled.rglob("codes.json")
+        content = bytearray(damaged.read_bytes())
+        content[5] ^= 1
+        damaged.chmod(0o644)
+        damaged.write_bytes(content)
+        found = cmh("verify", "--json")
+        assert found.status == 1
+        (problem,) = found.rows
+        assert problem["file"].endswith("codes.json")
+        assert problem["problem"] == "does not match its checksum"
+        assert problem["address"] == address["codes"]
+    assert cmh(*call).status == 0
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in (pulled, back):
+            patch.setenv("CMH_STORE", str(folder))
+            assert cmh("verify").status == 0
+
+
+@pytest.mark.slow
+def test_gc_shows_and_removes_what_was_abandoned(workspace: Workspace, tmp_path: Path):
+    """An attempt without a manifest is shown after a day of silence, and removed on request only."""
+    attempt = tmp_path / "store" / "codes" / "x" / "0123456789abcdef" / "data-00"
+    attempt.mkdir(parents=True)
+    (attempt / "a").write_bytes(b"12345")
+    yesterday = time.time() - 2 * 86400
+    os.utime(attempt / "a", (yesterday, yesterday))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CMH_STORE", str(tmp_path / "store"))
+        (row,) = cmh("gc", "--json").rows
+        assert row["left behind"] == "codes/x/0123456789abcdef/data-00"
+        assert (attempt / "a").exists()
+        cmh("gc", "--delete")
+        assert not (attempt / "a").exists()
