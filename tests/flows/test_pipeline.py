@@ -156,21 +156,42 @@ def test_changed_settings_are_planned(workspace: Workspace, first: Called):
     assert not workspace.store.exists(f"{plan[3]['address']}/manifest.json")
 
 
-def test_changed_label_rule(workspace: Workspace, first: Called, dask: str, tmp_path: Path):
-    """With shapes as the only labels, images and features are found, and all the rest is made."""
-    entry = {
+def entry(workspace: Workspace, path: Path, **changes: object) -> Path:
+    """A catalog entry of one's own over the same drawings, changed; written to `path`."""
+    sources = {"images": workspace.images, "items": workspace.items}
+    fields: dict[str, object] = {
         "name": "folder",
-        "title": "drawings by their shape",
+        "title": "drawings",
         "reader": "folder",
-        "sources": {
-            "images": {"kind": "path", "path": str(workspace.images)},
-            "items": {"kind": "path", "path": str(workspace.items)},
-        },
-        "labels": {shape: {"labels": [shape]} for shape in SHAPES},
+        "sources": {name: {"kind": "path", "path": str(place)} for name, place in sources.items()},
         "split": {"query": 0.15, "validation": 0.08, "train": 1.0},
     }
-    path = tmp_path / "shapes.yaml"
-    path.write_text(yaml.safe_dump(entry))
+    path.write_text(yaml.safe_dump(fields | changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "cached"),
+    [
+        ({}, 6),
+        ({"text": {"min_df": 2}}, 1),
+        ({"split": {"query": 0.3, "validation": 0.08, "train": 1.0}}, 1),
+        ({"images": {"size": 64}}, 0),
+    ],
+)
+def test_changed_entry_is_planned(
+    workspace: Workspace, tmp_path: Path, changes: dict[str, object], cached: int
+):
+    """An equal entry finds everything; texts and split leave the images as they are, their size does not."""
+    path = entry(workspace, tmp_path / "mine.yaml", **changes)
+    plan = cmh("run", "--dataset", path, *workspace.small, "--dry-run", "--json").rows
+    assert [step["state"] for step in plan] == ["cached"] * cached + ["to compute"] * (6 - cached)
+
+
+def test_changed_label_rule(workspace: Workspace, first: Called, dask: str, tmp_path: Path):
+    """With shapes as the only labels, images and features are found, and all the rest is made."""
+    rules = {shape: {"labels": [shape]} for shape in SHAPES}
+    path = entry(workspace, tmp_path / "shapes.yaml", labels=rules)
     run = cmh("run", "--dataset", path, "--method", "cca", *workspace.small, "--dask", dask, "--json")
     assert run.status == 0, run.err
     assert [row["state"] for row in run.rows] == [
