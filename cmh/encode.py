@@ -48,9 +48,14 @@ def codes(u_nK: NDArray[np.float32], order: NDArray[np.int64]) -> NDArray[np.uin
     return hamming.pack(u_nK[:, order])
 
 
+def significance(method: Method) -> Tensor | None:
+    """`method.significance()`; None for nested codes, whose bits were put in their order by training."""
+    return None if method.prefixes else method.significance()
+
+
 def order(method: Method) -> NDArray[np.int64]:
-    """(K,) bits of the model by falling significance, ties by number; as they are where a method has none."""
-    significance_K = method.significance()
+    """(K,) bits of the model by falling significance, ties by number; as they are where there is none."""
+    significance_K = significance(method)
     if significance_K is None:
         return np.arange(method.bits)
     return np.argsort(-significance_K.detach().cpu().double().numpy(), kind="stable")

@@ -139,7 +139,7 @@ def facts(
     method: str, built: Method, settings: dict[str, Any], backbone: str, pretrained: str, **others: Any
 ) -> Facts:
     """`Facts` of a trained method; `others` are grid, both sizes, text_dim and labels."""
-    significance_K = built.significance()
+    significance_K = encode.significance(built)
     return Facts(
         method=method,
         revision=built.REVISION,

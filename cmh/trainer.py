@@ -10,10 +10,11 @@ An epoch takes the method's phases in turn, as `cmh.schedule` says.
 Shape suffixes: B = batch, n = items, K = bits.
 """
 
+import json
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cmh import checkpoint, hamming, metrics, parallel, schedule
+from cmh import checkpoint, hamming, metrics, nested, parallel, schedule
 from cmh.checkpoint import State
 from cmh.dataset import Items, Slice, batches
 from cmh.divergence import CollapsedCodes as CollapsedCodes
@@ -45,11 +46,16 @@ class Config:
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: mixed, needs a GPU
     patience: int | None = None  # epochs without a better validation MAP before stopping; None: never
+    prefixes: dict[int, float] = field(default_factory=dict)  # nested: shorter length → weight of its loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What one epoch gave.  MAP is over the whole ranking of training items by validation queries."""
+    """What one epoch gave.
+
+    MAP is over the whole ranking of training items by validation queries; of nested codes, the mean over
+    their lengths.
+    """
 
     number: int  # from 1
     terms: dict[str, float]  # mean of each loss term over the steps, by `<phase>/<term>`
@@ -87,6 +93,7 @@ def fit(
         NonFiniteLoss, CollapsedCodes: training went wrong; the states handed out before are good.
     """
     _check(method, train, validation, config)
+    method.prefixes = config.prefixes
     run = _Run(method, train, validation, config)
     if state is not None:
         run.restore(state)
@@ -197,17 +204,17 @@ class _Run:
         image_query, text_query = (self._validation_codes(side, epoch) for side in ("image", "text"))
         image_database, text_database = (self._codes(database, side) for side in ("image", "text"))
         pairs = (image_query, text_database), (text_query, image_database)
+        lengths = [*self.config.prefixes, self.method.bits]
         forward, backward = (
-            metrics.evaluate(
-                hamming.pack(query),
-                hamming.pack(found),
-                self.validation.label,
-                database.label,
-                self.method.bits,
-            ).map
-            for query, found in pairs
+            np.mean([self._map(query, found, database, bits) for bits in lengths]) for query, found in pairs
         )
-        return forward, backward
+        return float(forward), float(backward)
+
+    def _map(
+        self, query_nK: NDArray[np.float32], found_nK: NDArray[np.float32], database: Items, bits: int
+    ) -> float:
+        query, found = (hamming.pack(u_nK[:, :bits]) for u_nK in (query_nK, found_nK))
+        return metrics.evaluate(query, found, self.validation.label, database.label, bits).map
 
     def _validation_codes(self, side: Side, epoch: int) -> NDArray[np.float32]:
         u_nK = self._codes(self.validation, side)
@@ -240,7 +247,8 @@ class _Run:
 
     def restore(self, state: State) -> None:
         given = asdict(self.config)
-        if state.facts["config"] != given:
+        # as JSON, which a state may have been through
+        if json.dumps(state.facts["config"], sort_keys=True) != json.dumps(given, sort_keys=True):
             raise ValueError(
                 f"the state was trained with {state.facts['config']}, this run asks for {given}; "
                 "resume with the same settings, or start afresh"
@@ -268,6 +276,7 @@ def _optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Opti
 def _check(method: Method, train: Items, validation: Items, config: Config) -> None:
     if not method.phases:
         raise ValueError(f"{type(method).__name__} has no phases to train in; use cmh.solver.solve")
+    nested.check(type(method), method.bits, config.prefixes)
     workers = parallel.world_size()
     if config.batch_size % workers:
         allowed = workers * max(1, round(config.batch_size / workers))

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from cmh import methods
 from data_catalog import catalog
 
+GRID = 4  # what efficientnet_lite0's last stage has at 128 pixels
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -22,7 +24,7 @@ class _Settings(BaseModel):
 class Backbone(_Settings):
     """The image network below the method's own layers."""
 
-    name: Literal["efficientnet_lite0", "resnet18", "resnet34"] = "efficientnet_lite0"
+    name: Literal["cnn_f", "efficientnet_lite0", "resnet18", "resnet34", "vgg19"] = "efficientnet_lite0"
     weights: str = Field("default", description="'default' (ImageNet), 'none', or a local weights file")
     frozen: bool = Field(
         True, description="True: cached features; False: fine-tuned end to end, the papers' way"
@@ -39,6 +41,22 @@ class Training(_Settings):
         None, ge=1, description="epochs without better validation MAP before stopping"
     )
     precision: Literal["float32", "bfloat16"] = "float32"
+    prefixes: dict[str, float] = Field(  # keys are text: the command line and JSON know no others
+        default_factory=dict,
+        description="nested codes: shorter lengths whose loss is added, each with its weight",
+    )
+
+    @field_validator("prefixes")
+    @classmethod
+    def _lengths(cls, prefixes: dict[str, float]) -> dict[str, float]:
+        if odd := [length for length in prefixes if not length.isdecimal()]:
+            raise ValueError(f"a prefix is a number of bits, got {odd[0]!r}; as in --training.prefixes.16 1")
+        return prefixes
+
+    @property
+    def weights(self) -> dict[int, float]:
+        """`prefixes` by number of bits."""
+        return {int(length): weight for length, weight in self.prefixes.items()}
 
 
 class Evaluation(_Settings):
@@ -93,6 +111,11 @@ class Experiment(_Settings):
         if self.images is not None and self.items is not None:
             return catalog.folder_entry(self.images, self.items)
         return catalog.load(self.dataset)
+
+    @property
+    def grid(self) -> int:
+        """Places a side of the maps that a frozen backbone gives, for methods that look at them; else 1."""
+        return GRID if methods.load(self.method).maps else 1
 
     @model_validator(mode="after")
     def _method_knows_its_settings(self) -> "Experiment":

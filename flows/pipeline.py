@@ -12,7 +12,7 @@ from typing import Any
 import zarr
 from prefect import Flow, flow
 
-from cmh import methods, readers, schema
+from cmh import methods, nested, readers, schema
 from flows import encode, evaluate, features, preprocess, publish, train, vectors
 from flows.experiments import Backbone, Evaluation, Experiment, Resources, Training
 from infra import artifacts
@@ -95,9 +95,11 @@ def _data(
     if not backbone.frozen:
         return images, dataset, images
 
-    wanted_features = features.target(images, backbone)
+    grid = experiment.grid
+    wanted_features = features.target(images, backbone, grid)
     source = yield Step(
-        wanted_features, lambda: features.features(store, wanted_features, images, backbone, resources)
+        wanted_features,
+        lambda: features.features(store, wanted_features, images, backbone, resources, grid),
     )
     return images, dataset, source
 
@@ -111,6 +113,7 @@ def stages(experiment: Experiment) -> list[str]:
 
 def _check(store: Store, dataset: Ref, experiment: Experiment) -> None:
     """What training would refuse, before features are computed for it."""
+    nested.check(methods.load(experiment.method), experiment.bits, experiment.training.weights)
     group = zarr.open_group(artifacts.open_artifact(store, dataset).zarr("dataset.zarr"), mode="r")
     items = schema.array(group, "split/train").shape[0]
     needed = max(experiment.bits, experiment.training.batch_size)

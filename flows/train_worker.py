@@ -56,7 +56,9 @@ class Job:
 
     @property
     def config(self) -> trainer.Config:
-        return trainer.Config(seed=self.experiment.seed, **self.experiment.training.model_dump())
+        training = self.experiment.training
+        settings = training.model_dump() | {"prefixes": training.weights}
+        return trainer.Config(seed=self.experiment.seed, **settings)
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,10 @@ def read_data(store: Store, job: Job) -> Data:
     items = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
     source = artifacts.open_artifact(store, job.source)
     images = zarr.open_group(source.zarr(f"{job.source.kind}.zarr"), mode="r")
-    pixels = job.experiment.backbone.image_size
+    maps, pixels = job.experiment.grid > 1, job.experiment.backbone.image_size
     return Data(
-        train=read_items(items, images, "train", image_size=pixels),
-        validation=read_items(items, images, "validation", image_size=pixels),
+        train=read_items(items, images, "train", maps=maps, image_size=pixels),
+        validation=read_items(items, images, "validation", maps=maps, image_size=pixels),
         vocabulary=_lines(dataset, "vocabulary.txt"),
         labels=_lines(dataset, "labels.txt"),
     )
@@ -187,7 +189,7 @@ def facts_of(job: Job, method: Method, backbone: Backbone, data: Data) -> models
         job.settings,
         wanted.name if given is None else "none",
         backbone.pretrained,
-        grid=1 if job.source.kind == "features" else None,
+        grid=job.experiment.grid if job.source.kind == "features" else None,
         given=given,
         stored_size=job.experiment.entry.images.size,
         image_size=wanted.image_size,

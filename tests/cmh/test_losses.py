@@ -122,3 +122,16 @@ def test_cosine_equals_the_loop() -> None:
             dot = sum(a * b for a, b in zip(u_K, v_K, strict=True))
             norms = math.sqrt(sum(a * a for a in u_K) * sum(b * b for b in v_K))
             assert cosine_BN[i, j].item() == pytest.approx(dot / norms, abs=1e-12)
+
+
+def test_label_cosine_equals_its_definition() -> None:
+    """Shared labels over the geometric mean of both counts; 0 where an item has no label."""
+    a_BL, b_NL = labels(6, 2), labels(8, 3)
+    a_BL[0] = 0
+    s_BN = losses.label_cosine(a_BL, b_NL)
+    for i in range(6):
+        for j in range(8):
+            mine, other = (set(x.nonzero().flatten().tolist()) for x in (a_BL[i], b_NL[j]))
+            shared = len(mine & other)
+            expected = shared / math.sqrt(len(mine) * len(other)) if shared else 0
+            assert s_BN[i, j].item() == pytest.approx(expected, abs=1e-12)
