@@ -8,13 +8,14 @@ Shape suffixes: B = batch, D = text dimensions (words), C = channels, J = column
 all texts of the batch.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh.multiscale import MultiScale
+from cmh.multiscale import SCALES, MultiScale
 from cmh.word_block import WordBlock
 
 
@@ -110,6 +111,36 @@ class WordLinear(nn.Module):
             per_sample_weights=text_BD[rows_N, words_N].to(self.weight_DO.dtype),
         )
         return sums_BO + self.bias
+
+
+class MultiScaleLinear(nn.Module):
+    """Fully connected layer over a bag of words and its averages at several scales, (B, D) to (B, O).
+
+    Source: Li et al., SSAH, CVPR 2018.  There each scale's averages, after a 1x1 convolution and ReLU, are
+    resized to D and stacked with the words before a fully connected layer reads all 6 D numbers.  As resizing
+    only repeats each average, the layer reads it once: the same functions, from a third of the weights.
+    Weights N(0, std), those of an average as of the sum of its copies; biases 0.
+    """
+
+    def __init__(self, dim: int, out: int, scales: Sequence[int] = SCALES, std: float = 0.01) -> None:
+        super().__init__()
+        self.kernels = tuple(min(scale, dim) for scale in scales)
+        self.words = WordLinear(dim, out, std)
+        self.convolution = nn.Parameter(nn.init.kaiming_normal_(torch.empty(len(scales), 1), mode="fan_out"))
+        self.shift = nn.Parameter(torch.zeros(len(scales), 1))
+        self.averages = nn.ModuleList(nn.Linear(dim // k, out, bias=False) for k in self.kernels)
+        for kernel, linear in zip(self.kernels, self.averages, strict=True):
+            assert isinstance(linear, nn.Linear)
+            nn.init.normal_(linear.weight, std=std * kernel**0.5)
+
+    def forward(self, text_BD: Tensor) -> Tensor:
+        sums_BO: Tensor = self.words(text_BD)
+        for kernel, linear, weight, bias in zip(
+            self.kernels, self.averages, self.convolution, self.shift, strict=True
+        ):
+            averages = functional.avg_pool1d(text_BD[:, None], kernel)[:, 0]
+            sums_BO = sums_BO + linear(functional.relu(averages * weight + bias))
+        return sums_BO
 
 
 def mlp(dim: int, hidden: int, out: int, std: float = 0.01) -> nn.Sequential:

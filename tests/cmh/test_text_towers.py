@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from cmh import parallel
 from cmh.multiscale import SCALES, MultiScale
-from cmh.text_towers import ResidualText, WordLinear, mlp
+from cmh.text_towers import MultiScaleLinear, ResidualText, WordLinear, mlp
 
 
 class Published(nn.Module):
@@ -220,3 +220,24 @@ def test_mlp_is_two_layers() -> None:
     torch.testing.assert_close(tower(text), expected, rtol=1e-4, atol=1e-5)
     assert first.weight_DO.std().item() == pytest.approx(0.1, rel=0.05)
     assert last.weight.std().item() == pytest.approx(0.1, rel=0.1)
+
+
+def test_a_layer_over_averages_is_one_over_their_resized_copies() -> None:
+    """The published layer over (D, 6) columns, its weights summed over the copies of an average."""
+    torch.manual_seed(0)
+    dim, out = 103, 4
+    layer, columns = MultiScaleLinear(dim, out).double(), MultiScale(dim).double()
+    for weight, bias, own, shift in zip(
+        columns.weight, columns.bias, layer.convolution, layer.shift, strict=True
+    ):
+        nn.init.normal_(shift)
+        weight.data.copy_(own.data)
+        bias.data.copy_(shift.data)
+    published_OJD = torch.randn(out, 6, dim, dtype=torch.float64)
+    layer.words.weight_DO.data.copy_(published_OJD[:, 0].T)
+    for scale, linear in enumerate(layer.averages):
+        segments_D = columns.segments(scale)
+        linear.weight.data.zero_().index_add_(1, segments_D, published_OJD[:, scale + 1])
+    text = torch.poisson(torch.full((7, dim), 0.3, dtype=torch.float64))
+    expected = torch.einsum("bjd,ojd->bo", columns(text), published_OJD)
+    torch.testing.assert_close(layer(text), expected, rtol=0, atol=1e-10)

@@ -21,7 +21,12 @@ from cmh.method import Batch, Inputs, Method
 
 N, D, L, K, CHANNELS = 32, 60, 4, 16, (6, 8, 10, 12)
 INPUTS = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)
-SMALLER = {"adah": {"hidden": 128, "text_hidden": 128, "text_features": 64, "lr": 2e-3}}  # to save time
+SMALLER: dict[str, dict[str, float]] = {  # to save time
+    "adah": {"hidden": 128, "text_hidden": 128, "text_features": 64, "lr": 2e-3},
+    "mlsph": {"hidden": 64, "features": 32},
+    "tdh": {"hidden": 512, "lr": 4e-3},
+    "ssah": {"hidden": 128, "features": 64, "lr_image": 2e-3, "lr_text": 2e-3},
+} | {name: {"hidden": 512, "lr": 2e-3} for name in ("dcmh", "prdh", "chn", "cmhh")}
 
 
 def with_phases() -> list[str]:

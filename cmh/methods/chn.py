@@ -1,0 +1,102 @@
+"""CHN: Correlation Hashing Network, a margin on the cosine of codes.
+
+Source: Cao, Long, Wang and Yu, Correlation Hashing Network for Efficient Cross-Modal Retrieval, BMVC 2017
+(arXiv 1602.06697).
+
+Both towers learn at once, from the pairs within a batch: relevant pairs are to have a cosine of at least
+`margin`, others of at most -`margin`, and the absolute values of a code are to point along (1, ..., 1).  The
+hinges are squared after the maximum is taken (the toolbox in circulation squares first, which rewards pairs
+beyond the margin for coming back).
+
+Choices where the paper's text was not at hand: margin and weight of the quantisation are those of the
+toolbox torchcmh; the towers are DCMH's, with tanh; one Adam for both towers in place of momentum SGD with a
+rate each.  Sums over pairs and items are means.
+
+Shape suffixes: B = batch, K = bits, D = text dimensions, L = labels.
+`u` is a relaxed code in [-1, 1]; `s` is relevance in {0, 1}.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cmh import image_towers, losses, parallel, settings, text_towers
+from cmh.memory import CodeMemory
+from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of CHN; see above for where the paper is not their source."""
+
+    bits: int = 64  # the paper reports 8 to 64
+    hidden: int = 8192  # of the text tower, as DCMH
+    margin: float = 0.8  # of the cosine, in both terms: torchcmh
+    lambda_: float = 0.01  # weight of the quantisation: torchcmh
+    lr: float = 3e-4  # ours, of Adam
+    decay: float = 0.1  # ours, of lr over all epochs
+
+    def __post_init__(self) -> None:
+        settings.positive(self, "bits", "hidden", "lr", "decay")
+        settings.not_negative(self, "margin", "lambda_")
+
+
+class CHN(Method):
+    """Image: last stage, average, linear, tanh.  Text: linear, ReLU, linear, tanh."""
+
+    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
+        super().__init__(config, inputs, backbone)
+        self.config = config
+        self.bits = config.bits
+        self.backbone = backbone
+        self.image_tower = image_towers.linear_head(inputs.image_channels, config.bits)
+        self.text_tower = text_towers.mlp(inputs.text_dim, config.hidden, config.bits)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """One pass over the pairs, both towers moving."""
+        optimizer = Optimizer(kind="adam", lr=self.config.lr, decay=self.config.decay)
+        modules = ("backbone", "image_tower", "text_tower")
+        return (Phase(name="pairs", modules=modules, reads="both", optimizer=optimizer),)
+
+    def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
+        """(2, B, K): the image codes, and the text codes."""
+        assert batch.image is not None
+        assert batch.text_BD is not None
+        image_BK, text_BK = self.encode_image(batch.image), self.encode_text(batch.text_BD)
+        memory.write("image", batch.index_B, image_BK)
+        memory.write("text", batch.index_B, text_BK)
+        return torch.stack([image_BK, text_BK])
+
+    def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
+        """Terms `inter`, over all image-text pairs of the global batch, and `quantisation`."""
+        config = self.config
+        image_BK, text_BK = parallel.gather(codes.transpose(0, 1)).unbind(1)
+        labels_BL = parallel.gather(batch.labels_BL)
+        s_BB = losses.relevance(labels_BL, labels_BL)
+        quantisation = [cosine_quantisation(u_BK, config.margin) for u_BK in codes]
+        return {
+            "inter": cosine_margin(image_BK, text_BK, s_BB, config.margin),
+            "quantisation": config.lambda_ * torch.stack(quantisation).sum(),
+        }
+
+    def encode_image(self, image: Stages) -> Tensor:
+        f_BK: Tensor = self.image_tower(self.backbone(*image))
+        return f_BK.tanh()
+
+    def encode_text(self, text_BD: Tensor) -> Tensor:
+        f_BK: Tensor = self.text_tower(text_BD)
+        return f_BK.tanh()
+
+
+def cosine_margin(u_BK: Tensor, v_BK: Tensor, s_BB: Tensor, margin: float) -> Tensor:
+    """L = mean_ij max(0, margin - (2 s_ij - 1) cos(u_i, v_j))^2."""
+    return functional.relu(margin - (2 * s_BB - 1) * losses.cosine(u_BK, v_BK)).square().mean()
+
+
+def cosine_quantisation(u_BK: Tensor, margin: float) -> Tensor:
+    """L = mean_i max(0, margin - cos(|u_i|, 1))^2."""
+    cosine_B = functional.cosine_similarity(u_BK.abs(), torch.ones_like(u_BK))
+    return functional.relu(margin - cosine_B).square().mean()
