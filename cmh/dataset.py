@@ -22,7 +22,7 @@ from torch import Tensor
 from cmh import transforms
 from cmh.method import Batch, Stages
 
-Reads = Literal["image", "text", "both"]
+Reads = Literal["image", "text", "both", "labels"]
 
 AHEAD = 2  # batches that are being prepared while one is computed
 SPARE = 0.8  # of the free memory that items may fill; the rest is for the network
@@ -99,8 +99,10 @@ def to_batch(items: Items, part: Slice, device: torch.device) -> Batch:
     rows = part.rows
     return Batch(
         index_B=_move(rows, device),
-        image=to_stages(tuple(a[rows] for a in items.image), device) if part.reads != "text" else None,
-        text_BD=_move(items.text[rows], device).float() if part.reads != "image" else None,
+        image=to_stages(tuple(a[rows] for a in items.image), device)
+        if part.reads in ("image", "both")
+        else None,
+        text_BD=_move(items.text[rows], device).float() if part.reads in ("text", "both") else None,
         labels_BL=_move(items.label[rows], device).float(),
     )
 

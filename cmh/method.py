@@ -58,6 +58,8 @@ class Optimizer:
 class Phase:
     """A part of each epoch in which only `modules` (names of direct submodules) move.
 
+    Every phase reads labels; `reads` "labels": nothing else.
+
     `steps` None: one full pass over the training set, then the next phase begins.
     `steps` k: k batches, then the next phase takes its k, in turn, until every item was seen once:
     consecutive phases with `steps` share one pass over the training set.
@@ -65,7 +67,7 @@ class Phase:
 
     name: str
     modules: tuple[str, ...]
-    reads: Literal["image", "text", "both"]
+    reads: Literal["image", "text", "both", "labels"]
     optimizer: Optimizer
     steps: int | None = None
 

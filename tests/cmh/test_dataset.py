@@ -86,14 +86,15 @@ def test_wrong_split_missing_maps_and_lack_of_memory_are_named(stored, monkeypat
 def test_batches_hold_what_is_read_in_the_order_asked(stored):
     """uint8 (B, 3, H, W) images or float32 maps; None for what is not read; float32 text."""
     dataset, images, features = stored
-    rows = [np.array([4, 0, 9]), np.array([7]), np.array([1, 2]), np.array([3, 5]), np.array([6])]
-    sides = ["image", "text", "both", "image", "text"]
+    rows = [np.array([4, 0, 9]), np.array([7]), np.array([1, 2]), np.array([3, 5]), np.array([6, 8])]
+    sides = ["image", "text", "both", "image", "labels"]
     for source in (images, features):
         items = read_items(dataset, source, "train", maps=source is features)
         found = list(batches(items, map(Slice, rows, sides), CPU))
         assert [batch.index_B.tolist() for batch in found] == [part.tolist() for part in rows]
         assert [batch.image is None for batch in found] == [False, True, False, False, True]
-        assert [batch.text_BD is None for batch in found] == [True, False, False, True, False]
+        assert [batch.text_BD is None for batch in found] == [True, False, False, True, True]
+        assert np.array_equal(found[4].labels_BL.numpy(), items.label[rows[4]])
         assert found[1].text_BD.dtype == found[1].labels_BL.dtype == torch.float32
         assert np.array_equal(found[1].text_BD.numpy(), items.text[[7]])
         assert np.array_equal(found[0].labels_BL.numpy(), items.label[rows[0]])
