@@ -158,7 +158,8 @@ class Weights(Strict):
 
 def available() -> list[str]:
     """Names of the datasets in the catalog."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "weights")
+    others = ("published", "weights")
+    return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in others)
 
 
 def load(name: str | Path) -> Entry:

@@ -38,6 +38,7 @@ for _name, _help in {
     "train": "Train a model, after all that it needs.",
     "encode": "Encode every image and text, after all that it needs.",
     "evaluate": "Measure retrieval in all four directions, after all that it needs.",
+    "compare": "Run many methods, datasets, lengths and seeds, and set them beside each other in one table.",
 }.items():
     app.command(f"flows.commands:{_name}", name=_name, group=_RUN, help=_help)
 app.command(

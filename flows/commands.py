@@ -7,9 +7,12 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
+from cmh import comparison
+from flows import compare as comparing
 from flows import demo as demonstration
 from flows import experiments, pipeline, retrieval
 from flows.cli import Json, show, size
+from flows.compare import Comparison
 from flows.experiments import Experiment, Resources
 from infra import artifacts, storage
 
@@ -48,6 +51,28 @@ features = _command("features")
 train = _command("model")
 encode = _command("codes")
 evaluate = _command("report")
+
+
+def _tell(line: str) -> None:
+    _out.print(line, style="dim", highlight=False)
+
+
+def compare(
+    wanted: Annotated[Comparison, Parameter(name="*")] = Comparison(),  # noqa: B008 - frozen
+    resources: Where = Resources(),  # noqa: B008 - frozen
+    *,
+    as_json: Json = False,
+) -> None:
+    ref = comparing.compare(wanted, resources, None if as_json else _tell)
+    made = artifacts.open_artifact(storage.open_store(), ref)
+    summed = made.read_table("comparison.parquet")
+    if as_json:
+        show(summed.to_pylist(), as_json)
+        return
+    for dataset in wanted.datasets:
+        for direction, arrow in comparison.ARROWS.items():
+            show(comparison.table(summed, dataset, direction), as_json, f"{dataset}, {arrow}, MAP")
+    _out.print(f"comparison: {made.local() / 'README.md'}")
 
 
 def demo(resources: Where = Resources(), *, as_json: Json = False) -> None:  # noqa: B008 - frozen

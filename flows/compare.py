@@ -1,0 +1,170 @@
+"""Compare methods: a pipeline for each dataset, method, length and seed, and one table of them all.
+
+Reads:   the report of every run
+Writes:  runs.parquet (a row per run and direction), comparison.parquet (mean and interval over seeds, and
+         what papers print for the dataset), README.md, comparison.tex, map_by_bits_<dataset>.png and .svg
+Resumes: run by run; images, dataset and features are made by the first run and found by the others
+
+Runs follow one another, each with all threads.  Several comparisons on one machine take turns if Prefect has
+a global concurrency limit of that name: `prefect gcl create cross-modal-hashing --limit 1`.
+"""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pyarrow as pa
+from prefect import flow
+from prefect.concurrency.sync import concurrency
+from pydantic import BaseModel, Field, field_validator
+
+from cmh import comparison, figures, report
+from cmh import methods as known
+from cmh.divergence import CollapsedCodes, NonFiniteLoss
+from data_catalog import published
+from flows import pipeline
+from flows.caching import artifact_task
+from flows.experiments import Backbone, Evaluation, Experiment, Resources, Training
+from flows.report_card import markdown
+from infra import artifacts
+from infra.artifacts import Draft, Ref, Target
+from infra.storage import Store, open_store
+
+REVISION = 1
+LIMIT = "cross-modal-hashing"
+
+
+class Comparison(BaseModel, frozen=True, extra="forbid"):
+    """Which runs are made: every method on every dataset at every length, with every seed."""
+
+    methods: tuple[str, ...] = Field(("scahn", "dspah"), description="files of cmh/methods")
+    datasets: tuple[str, ...] = Field(("emoji",), description="entries of data_catalog")
+    bits: tuple[int, ...] = Field((16, 32, 64), description="code lengths, each trained for")
+    seeds: int = Field(3, ge=1, description="runs of each, with the seeds 0, 1, …")
+    limit: int | None = Field(None, ge=32, description="only this many records of each dataset")
+    backbone: Backbone = Backbone()
+    training: Training = Training()
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        for method in methods:
+            known.load(method)
+        return methods
+
+    def experiments(self) -> list[Experiment]:
+        """The runs, those that share a dataset one after the other."""
+        return [
+            Experiment(
+                dataset=dataset,
+                method=method,
+                bits=bits,
+                seed=seed,
+                limit=self.limit,
+                backbone=self.backbone,
+                training=self.training,
+                evaluation=Evaluation(bits=(bits,)),
+            )
+            for dataset, method, bits, seed in product(
+                self.datasets, self.methods, self.bits, range(self.seeds)
+            )
+        ]
+
+
+@flow(name="compare", persist_result=False, validate_parameters=False)
+def compare(wanted: Comparison, resources: Resources, tell: Callable[[str], None] | None = None) -> Ref:
+    """Make every run that is not there yet, then the table; runs whose training fails are told in it."""
+    store = open_store()
+    rows: list[dict[str, Any]] = []
+    reports: dict[str, str] = {}
+    every = wanted.experiments()
+    for number, experiment in enumerate(every, start=1):
+        key = f"{experiment.dataset}/{experiment.method}/{experiment.bits}/{experiment.seed}"
+        with concurrency(LIMIT, occupy=1):
+            made, found = _run(store, experiment, resources)
+        rows += found
+        if made is not None:
+            reports[key] = made.content
+        if tell is not None:
+            told = ", ".join(f"{r['direction']} {r['error'] or format(r['map'], '.3f')}" for r in found)
+            tell(f"{number} of {len(every)}  {key}  {told}")
+    target = Target(
+        "comparison",
+        "-".join(wanted.datasets),
+        config=wanted.model_dump(mode="json"),
+        inputs=reports,
+        revision=REVISION,
+    )
+    return tables(store, target, pa.Table.from_pylist(rows, comparison.RUNS), wanted.datasets)
+
+
+def _run(
+    store: Store, experiment: Experiment, resources: Resources
+) -> tuple[Ref | None, list[dict[str, Any]]]:
+    """One pipeline: its report, and a row per direction."""
+    about = experiment.model_dump(include={"dataset", "method", "bits", "seed"})
+    try:
+        done = {one.ref.kind: one.ref for one in pipeline.start(experiment, resources)}
+    except (CollapsedCodes, NonFiniteLoss) as error:
+        return None, [about | {"direction": d, "error": str(error)} for d in report.CROSS_MODAL]
+    metrics = artifacts.open_artifact(store, done["report"]).read_table("metrics.parquet")
+    about |= {"minutes": _minutes(store, done["model"]), "error": None}
+    return done["report"], [
+        about
+        | {"direction": direction}
+        | {name: report.value(metrics, name, direction, experiment.bits) for name in ("map", "chance")}
+        for direction in report.CROSS_MODAL
+    ]
+
+
+def _minutes(store: Store, model: Ref) -> float | None:
+    """Of training, as the model's logs have it."""
+    reading = artifacts.open_artifact(store, model)
+    if "logs/seconds.json" not in reading.files:
+        return None
+    return float(sum(reading.read_json("logs/seconds.json")["epochs"])) / 60
+
+
+@artifact_task(name="tables")
+def tables(store: Store, draft: Draft, runs: pa.Table, datasets: tuple[str, ...]) -> None:
+    """Write the tables and figures of these runs."""
+    summed = comparison.summary(runs)
+    lengths = set(summed["bits"].to_pylist())
+    printed = [
+        figure._asdict() for name in datasets for figure in published.figures(name) if figure.bits in lengths
+    ]
+    summed = pa.concat_tables([summed, pa.Table.from_pylist(printed, comparison.SUMMARY)])
+    draft.write_table("runs.parquet", runs)
+    draft.write_table("comparison.parquet", summed)
+    page, tex = ["# Comparison"], []
+    for dataset in datasets:
+        page.append(f"## {dataset}")
+        for direction in report.CROSS_MODAL:
+            rows = comparison.table(summed, dataset, direction)
+            title = f"MAP, {comparison.ARROWS[direction]}, {dataset}"
+            page += [f"{title}:", markdown(rows)]
+            tex.append(comparison.latex(rows, f"{title}."))
+        _draw(draft, summed, runs, dataset)
+        page.append(f"![map_by_bits](map_by_bits_{dataset}.png)")
+    page.append(
+        "MAP over the whole ranking, ties in expectation. ± is half the 95% interval of the mean over seeds "
+        "(Student's t); minutes are wall time of training on the machine that ran it. Published figures are "
+        "for the papers' own splits and networks."
+    )
+    draft.write_bytes("README.md", ("\n\n".join(page) + "\n").encode())
+    draft.write_bytes("comparison.tex", ("\n\n".join(tex) + "\n").encode())
+
+
+def _draw(draft: Draft, summed: pa.Table, runs: pa.Table, dataset: str) -> None:
+    """MAP by length, a line per method."""
+    lines: dict[str, dict[str, dict[int, tuple[float, float, float]]]] = {d: {} for d in report.CROSS_MODAL}
+    for row in summed.to_pylist():
+        if row["dataset"] != dataset or row["source"] is not None or row["map"] is None:
+            continue
+        points = lines[row["direction"]].setdefault(row["method"], {})
+        low, high = (row["map"] if end is None else end for end in (row["low"], row["high"]))
+        points[row["bits"]] = (row["map"], low, high)
+    floors = [r["chance"] for r in runs.to_pylist() if r["dataset"] == dataset and r["chance"] is not None]
+    figure = figures.map_by_bits(lines, max(floors, default=0.0))
+    draft.write_bytes(f"map_by_bits_{dataset}.png", figures.render(figure, "png"))
+    draft.write_bytes(f"map_by_bits_{dataset}.svg", figures.render(figure, "svg"))

@@ -1,0 +1,64 @@
+"""The summary of runs against means and intervals by hand, and the tables against what they must show."""
+
+import math
+
+import pyarrow as pa
+import pytest
+
+from cmh import comparison
+
+T_OF_TWO = 4.302652729911275  # Student's t, 97.5%, two degrees of freedom: printed tables have 4.303
+
+
+def run(method: str, seed: int, value: float | None, bits: int = 16, minutes: float | None = 2.0) -> dict:
+    return {"dataset": "toy", "method": method, "bits": bits, "seed": seed, "direction": "image_to_text"} | {
+        "map": value, "chance": 0.1, "minutes": minutes, "error": None if value is not None else "collapsed",
+    }  # fmt: skip
+
+
+RUNS = [
+    run("b", 0, 0.5),
+    run("b", 1, 0.6),
+    run("b", 2, 0.7),
+    run("a", 0, 0.3, 32),
+    run("c", 0, None, minutes=None),
+]
+
+
+def summed() -> pa.Table:
+    return comparison.summary(pa.Table.from_pylist(RUNS, comparison.RUNS))
+
+
+def test_means_and_intervals_are_those_by_hand() -> None:
+    """Mean .6, standard deviation .1 of three: the interval is .6 ± t · .1 / sqrt(3)."""
+    a, b, c = summed().to_pylist()
+    half = T_OF_TWO * 0.1 / math.sqrt(3)
+    assert (b["map"], b["low"], b["high"]) == pytest.approx((0.6, 0.6 - half, 0.6 + half), rel=1e-9)
+    assert (b["seeds"], b["minutes"]) == (3, 2.0)
+    assert (a["map"], a["low"], a["high"]) == (0.3, None, None)
+    assert (c["seeds"], c["map"]) == (0, None)
+
+
+def test_a_table_has_a_row_per_method_and_a_column_per_length() -> None:
+    """Failed runs say so; lengths that were not run stay empty; published figures come with their source."""
+    printed = {"dataset": "toy", "method": "b", "bits": 16, "direction": "image_to_text", "map": 0.9}
+    both = pa.concat_tables(
+        [summed(), pa.Table.from_pylist([printed | {"source": "Some paper"}], comparison.SUMMARY)]
+    )
+    rows = comparison.table(both, "toy", "image_to_text")
+    assert [row["method"] for row in rows] == ["a", "b", "c", "b"]
+    assert rows[0] == {
+        "method": "a", "16 bits": "", "32 bits": "0.300", "minutes": "2.0", "published in": ""
+    }  # fmt: skip
+    assert rows[1]["16 bits"] == "0.600 ± 0.248"
+    assert rows[2]["16 bits"] == "failed"
+    assert (rows[3]["16 bits"], rows[3]["published in"]) == ("0.900", "Some paper")
+    assert comparison.table(both, "toy", "text_to_image") == []
+
+
+def test_latex_escapes_what_would_not_compile() -> None:
+    """Every line of the body ends a row; arrows, signs and underscores are commands; the source is a mark."""
+    tex = comparison.latex([{"method": "a_b", "16 bits": "0.6 ± 0.1", "published in": "x"}], "A → B.")
+    assert r"a\_b* & 0.6 $\pm$ 0.1 \\" in tex
+    assert r"\caption{A $\to$ B. * as published.}" in tex
+    assert r"\begin{tabular}{lr}" in tex

@@ -1,0 +1,46 @@
+"""A comparison of two methods on drawings, end to end: which runs it makes, and what its tables say."""
+
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+
+from flows import compare
+from flows.compare import Comparison
+from infra import artifacts
+from infra.artifacts import Target
+from infra.storage import Store
+
+
+def test_every_method_meets_every_length_and_seed() -> None:
+    """Runs that share a dataset follow one another; each is measured at its own length only."""
+    wanted = Comparison(methods=("scm", "dspah"), datasets=("emoji", "wiki"), bits=(16, 32), seeds=2)
+    runs = wanted.experiments()
+    assert len(runs) == 16
+    assert [run.dataset for run in runs] == ["emoji"] * 8 + ["wiki"] * 8
+    assert len({(r.dataset, r.method, r.bits, r.seed) for r in runs}) == 16
+    assert all(run.evaluation.bits == (run.bits,) for run in runs)
+    with pytest.raises(ValidationError, match="method 'schan' unknown"):
+        Comparison(methods=("schan",))
+
+
+def test_tables_hold_our_runs_and_what_papers_print(local_store: Store) -> None:
+    """Mean over seeds and the paper's row in both files; a failed run is told; one figure per dataset."""
+    rows = [
+        {"dataset": "mirflickr25k", "method": method, "bits": 16, "seed": seed, "direction": direction}
+        | {"map": value, "chance": 0.5, "minutes": 1.0, "error": None if value else "collapsed"}
+        for method, values in {"dspah": (0.7, 0.8), "adah": (None, None)}.items()
+        for seed, value in enumerate(values)
+        for direction in ("image_to_text", "text_to_image")
+    ]
+    runs = pa.Table.from_pylist(rows, compare.comparison.RUNS)
+    target = Target("comparison", "mirflickr25k", {}, {}, 1)
+    ref = compare.tables.compute(local_store, target, runs, ("mirflickr25k",)).ref
+    made = artifacts.open_artifact(local_store, ref)
+    page = made.read_bytes("README.md").decode()
+    assert "0.750 ± 0.635" in page  # t of one degree of freedom, 12.706, times .05
+    assert "0.798" in page
+    assert "failed" in page
+    assert "Deep Similarity Preserving" in page
+    assert r"0.750 $\pm$ 0.635" in made.read_bytes("comparison.tex").decode()
+    assert made.read_table("runs.parquet").num_rows == 8
+    assert {"map_by_bits_mirflickr25k.png", "map_by_bits_mirflickr25k.svg"} <= set(made.files)
