@@ -89,6 +89,8 @@ class Method(nn.Module, ABC):
     """
 
     REVISION: ClassVar[int] = 1
+    SHORT: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Fields of `Config` that do well in few epochs on frozen features; the defaults are the paper's."""
     maps: ClassVar[bool] = False  # reads places of an image: frozen features as stage maps, not pooled
     bits: int
     stages: tuple[int, ...] = (-1,)  # which of the backbone's stages a method without phases reads

@@ -76,7 +76,13 @@ class Experiment(_Settings):
     items: Path | None = Field(None, description="your own table: CSV with the columns image, text, labels")
     method: str = Field("scahn", description="a file of cmh/methods")
     bits: int = Field(64, ge=8, le=512, description="code length")
-    settings: dict[str, Any] = Field(default_factory=dict, description="fields of the method's Config")
+    recipe: Literal["short", "paper"] = Field(
+        "short",
+        description="short: what the method recommends for few epochs on frozen features; paper: its Config",
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="fields of the method's Config, over the recipe"
+    )
     seed: int = Field(0, ge=0)
     limit: int | None = Field(
         None, ge=32, description="only this many records of the dataset: a small trial run"
@@ -117,9 +123,19 @@ class Experiment(_Settings):
         """Places a side of the maps that a frozen backbone gives, for methods that look at them; else 1."""
         return GRID if methods.load(self.method).maps else 1
 
+    @property
+    def config(self) -> Any:
+        """The method's Config: the recipe's fields, and over them the settings.
+
+        Raises:
+            ValueError: the method or a field is unknown, or a value cannot work.
+        """
+        recipe = methods.load(self.method).SHORT if self.recipe == "short" else {}
+        return methods.config(self.method, bits=self.bits, **{**recipe, **self.settings})
+
     @model_validator(mode="after")
     def _method_knows_its_settings(self) -> "Experiment":
-        methods.config(self.method, bits=self.bits, **self.settings)
+        _ = self.config
         return self
 
 

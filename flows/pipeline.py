@@ -7,7 +7,7 @@ it (`start`, and through it every flow) or only looks it up (`plan`).  What is i
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import zarr
 from prefect import Flow, flow
@@ -180,6 +180,7 @@ def _method_flow(method: str) -> Flow[Any, Any]:
         dataset: str = "emoji",
         bits: int = 64,
         seed: int = 0,
+        recipe: Literal["short", "paper"] = "short",
         settings: dict[str, Any] | None = None,
         limit: int | None = None,
         backbone: Backbone = Backbone(),  # noqa: B008 - frozen
@@ -188,8 +189,8 @@ def _method_flow(method: str) -> Flow[Any, Any]:
         resources: Resources = Resources(),  # noqa: B008 - frozen
     ) -> None:
         experiment = Experiment(
-            dataset=dataset, method=method, bits=bits, seed=seed, settings=settings or {}, limit=limit,
-            backbone=backbone, training=training, evaluation=evaluation,
+            dataset=dataset, method=method, bits=bits, seed=seed, recipe=recipe, settings=settings or {},
+            limit=limit, backbone=backbone, training=training, evaluation=evaluation,
         )  # fmt: skip
         _chain.fn(experiment, resources, "report")
 

@@ -31,7 +31,6 @@ _LOOK_EVERY = 1.0  # seconds between two looks at how far the run is
 
 def target(experiment: Experiment, dataset: Ref, source: Ref) -> Target:
     """The model that this experiment trains on `dataset`; `source` holds its images or their features."""
-    config = methods.config(experiment.method, bits=experiment.bits, **experiment.settings)
     # What a method without phases learns depends on no epochs and batches.
     training = {} if methods.solved(experiment.method) else experiment.training.model_dump()
     backbone: dict[str, Any] = {}  # none, where the dataset brings features
@@ -42,7 +41,7 @@ def target(experiment: Experiment, dataset: Ref, source: Ref) -> Target:
         f"{experiment.method}-{experiment.entry.name}",
         config={
             "method": experiment.method,
-            "settings": asdict(config),
+            "settings": asdict(experiment.config),
             "training": training | {"seed": experiment.seed},
             "trainer": trainer.REVISION,
             "backbone": backbone,

@@ -17,7 +17,7 @@ import zarr
 from ray.train.torch import get_device
 from torch.utils.tensorboard import SummaryWriter
 
-from cmh import backbones, checkpoint, methods, parallel, readers, trainer
+from cmh import backbones, checkpoint, parallel, readers, trainer
 from cmh import model as models
 from cmh.backbones import Backbone
 from cmh.checkpoint import State
@@ -50,9 +50,7 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """All fields of the method's Config."""
-        return asdict(
-            methods.config(self.experiment.method, bits=self.experiment.bits, **self.experiment.settings)
-        )
+        return asdict(self.experiment.config)
 
     @property
     def config(self) -> trainer.Config:

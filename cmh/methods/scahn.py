@@ -17,6 +17,7 @@ Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = 
 """
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -62,6 +63,11 @@ class Config:
 
 class SCAHN(Method):
     """Two towers of four stages; u = tanh(sum_s W_s * h_s) in each."""
+
+    # Relevant pairs are rare where labels are many, and the published rate of learning falls for 500 epochs.
+    SHORT = MappingProxyType(
+        {"optimizer": "adam", "lr": 1e-3, "decay": 0.03, "relevant_weight": "balanced", "text": "words"}
+    )
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
@@ -171,28 +177,35 @@ class TextTower(nn.Module):
     def __init__(self, network: ResidualText | ResidualWords, stages: int, bits: int) -> None:
         super().__init__()
         self.stages = network
-        self.heads = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv1d(channels, self.hidden, width),
-                nn.ReLU(),
-                nn.LocalResponseNorm(2, alpha=1e-4, beta=0.75, k=1.0),  # paper
-                nn.Conv1d(self.hidden, bits, 1),
-                nn.Flatten(),
-                nn.Tanh(),
+        sizes = zip(network.channels[-stages:], network.widths[-stages:], strict=True)
+        if isinstance(network, ResidualText):
+            self.heads = nn.ModuleList(self._published(channels, width, bits) for channels, width in sizes)
+        else:
+            self.heads = nn.ModuleList(
+                nn.Sequential(nn.Flatten(), nn.Linear(channels, bits), nn.Tanh()) for channels, _ in sizes
             )
-            for channels, width in zip(network.channels[-stages:], network.widths[-stages:], strict=True)
-        )
-        for module in self.heads.modules():
-            if isinstance(module, nn.Conv1d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
         self.fusion = Fusion(stages, bits)
 
     def forward(self, text_BD: Tensor) -> Tensor:
         maps = self.stages(text_BD)[-len(self.heads) :]
         layers_SBK: Tensor = self.fusion([head(x) for head, x in zip(self.heads, maps, strict=True)])
         return layers_SBK
+
+    def _published(self, channels: int, width: int, bits: int) -> nn.Sequential:
+        head = nn.Sequential(
+            nn.Conv1d(channels, self.hidden, width),
+            nn.ReLU(),
+            nn.LocalResponseNorm(2, alpha=1e-4, beta=0.75, k=1.0),  # paper
+            nn.Conv1d(self.hidden, bits, 1),
+            nn.Flatten(),
+            nn.Tanh(),
+        )
+        for module in head:
+            if isinstance(module, nn.Conv1d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        return head
 
 
 class Fusion(nn.Module):
