@@ -127,6 +127,45 @@ def training(history: Mapping[str, Sequence[float]], validation: Mapping[str, Se
         return figure
 
 
+def attention(image_BHWC: NDArray[np.uint8], mask_BHW: NDArray[np.floating[Any]]) -> Figure:
+    """Images, masks, and what they attend to and leave out, one column per image: ADAH's figure 6.
+
+    Args:
+        mask_BHW: of fewer places than the images have pixels, each shown as a square; in [0, 1].
+    """
+    with rc_context(_STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(1.1 * len(image_BHWC), 4.8), layout="constrained")
+        axes = figure.subplots(4, len(image_BHWC), squeeze=False)
+        for column, parts in enumerate(map(attention_parts, image_BHWC, mask_BHW)):
+            for axis, (title, picture) in zip(axes[:, column], parts.items(), strict=True):
+                axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+                axis.set(xticks=[], yticks=[])
+                if column == 0:
+                    axis.set_ylabel(title)
+        return figure
+
+
+def attention_parts(
+    image_HWC: NDArray[np.uint8], mask_HW: NDArray[np.floating[Any]]
+) -> dict[str, NDArray[np.uint8]]:
+    """The image, its mask at the image's size, and the attended and unattended pixels, the others white."""
+    height, width = image_HWC.shape[:2]
+    rows, columns = (np.arange(n) * side // n for n, side in zip((height, width), mask_HW.shape, strict=True))
+    weight_HW1 = mask_HW[rows][:, columns, None]
+
+    def shown(weight: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+        blended: NDArray[np.uint8] = (image_HWC * weight + 255 * (1 - weight)).round().astype(np.uint8)
+        return blended
+
+    mask = np.broadcast_to((255 * weight_HW1).round().astype(np.uint8), (height, width, 3))
+    return {
+        "image": image_HWC,
+        "mask": mask,
+        "attended": shown(weight_HW1),
+        "unattended": shown(1 - weight_HW1),
+    }
+
+
 def render(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
     """The figure as a file's bytes; the same figure gives the same bytes."""
     buffer = io.BytesIO()

@@ -29,3 +29,18 @@ def test_every_line_and_chance_are_in_the_legend():
     """A reader can tell every line, and what chance reaches."""
     legend = _map_by_bits().axes[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["chance", "least", "most"]
+
+
+def test_attention_shows_each_pixel_in_one_part_only() -> None:
+    """Of a 2 x 2 mask over 4 x 6 pixels: every pixel is attended or not, as its place is; else white."""
+    image = np.random.default_rng(0).integers(0, 250, (4, 6, 3), dtype=np.uint8)
+    mask = np.array([[1.0, 0.0], [0.0, 1.0]])
+    parts = figures.attention_parts(image, mask)
+    for h in range(4):
+        for w in range(6):
+            chosen = mask[h // 2, w // 3] == 1
+            assert np.array_equal(parts["attended"][h, w], image[h, w] if chosen else [255] * 3)
+            assert np.array_equal(parts["unattended"][h, w], [255] * 3 if chosen else image[h, w])
+            assert (parts["mask"][h, w] == 255 * chosen).all()
+    drawn = figures.render(figures.attention(np.stack([image] * 3), np.stack([mask] * 3)), "png")
+    assert drawn.startswith(b"\x89PNG")
