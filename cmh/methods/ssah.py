@@ -16,7 +16,8 @@ With t = half the inner product over the pairs of a batch, per network:
 Differences from the paper: the loss of its text, the likelihood, where the published code has a square;
 means over pairs, items, bits and labels in place of sums; pairs within a batch in place of batch by training
 set; the encoder moves D(F) towards the label network's target instead of away from its own, for the latter
-has no end.  Paper silent: F is linear; no local response norm; Adam's rates fall geometrically, to a tenth.
+has no end.  Paper silent: F is linear; batch norm in place of local response norm, without
+which all texts of a few words start with nearly one code; Adam's rates fall geometrically, to a tenth.
 The discriminators must learn faster than the encoders: else the cheapest way to deceive them, a shift of all
 features alike, gives all texts one code.
 
@@ -49,7 +50,7 @@ class Config:
     eta: float = 0.01  # ours, weight of the quantisation: 1 fixes codes before pairs have moved them
     beta: float = 1.0  # weight of the predicted labels
     delta: float = 1.0  # weight of the adversarial term; 0 is the paper's ablation
-    lr_label: float = 1e-2  # authors' code
+    lr_label: float = 1e-3  # ours; the authors' 1e-2 makes the features explode after batch norm
     lr_image: float = 10**-3.5  # ours, as the text network; authors' code: 10^-4.5, for a whole CNN-F
     lr_text: float = 10**-3.5  # authors' code
     lr_discriminator: float = 1e-3  # authors' code
@@ -78,11 +79,14 @@ class SSAH(Method):
         self.bits = config.bits
         self.backbone = backbone
         features, hidden = config.features, config.hidden
-        words = nn.Sequential(
-            text_towers.MultiScaleLinear(inputs.text_dim, hidden), nn.ReLU(), nn.Linear(hidden, features)
-        )
-        labels = nn.Sequential(nn.Linear(inputs.labels, hidden), nn.ReLU(), nn.Linear(hidden, features))
         image = image_towers.linear_head(inputs.image_channels, features)
+        labels, words = (
+            nn.Sequential(first, nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, features))
+            for first in (
+                nn.Linear(inputs.labels, hidden, bias=False),
+                text_towers.MultiScaleLinear(inputs.text_dim, hidden),
+            )
+        )
         self.label_tower = Network(labels, features, config.bits, inputs.labels)
         self.image_tower = Network(image, features, config.bits, inputs.labels)
         self.text_tower = Network(words, features, config.bits, inputs.labels)

@@ -84,15 +84,13 @@ def test_the_adversarial_term_reaches_the_encoder(phase: str, modules: set[str])
     """Alone, through the discriminator, down to the backbone; one step along it makes the features more like
     the label network's in the discriminator's eyes."""
     method, codes = build("ssah", Scaled(), **SMALL), memory()
-    for parameter in method.parameters():
-        parameter.data.mul_(3)  # away from the flat start, N(0, 0.01)
     items = batch(codes)
     before = method(phase, items, codes)["adversarial"]
     before.backward()
     assert reached(method) == modules
     for parameter in getattr(method, f"{phase}_tower").parameters():
         if parameter.grad is not None:
-            parameter.data.sub_(0.01 * parameter.grad)
+            parameter.data.sub_(1e-4 * parameter.grad)
     assert method(phase, items, codes)["adversarial"] < before
 
 
