@@ -51,7 +51,7 @@ def pairwise_nll(
 def memory_nll(
     u_SBK: Tensor, memory_NK: Tensor, s_BN: Tensor, alpha: float, relevant_weight: float = 1.0
 ) -> Tensor:
-    """`pairwise_nll(u_SBK, memory_NK, ...)` with a constant other side, about three times as fast.
+    """`pairwise_nll(u_SBK, memory_NK, ...)` with a constant other side, about twice as fast.
 
     Loss and gradient come from one pass over the pairs: dL/dt = w (sigmoid(t) - s), and the share of s,
     s @ memory, is the same for all layers.  Always computed in the precision of the memory.

@@ -193,7 +193,12 @@ def catalog(name: str | None = None, *, as_json: Json = False) -> None:
 
     if name is None:
         listed = [entries.load(one) for one in entries.available()]
-        show([{"dataset": e.name, "title": e.title, "reader": e.reader, **e.counts} for e in listed], as_json)
+        rows = [{"dataset": e.name, "title": e.title, "reader": e.reader} for e in listed]
+        columns = sorted({count for e in listed for count in e.counts})
+        show(
+            [row | {c: e.counts.get(c) for c in columns} for row, e in zip(rows, listed, strict=True)],
+            as_json,
+        )
         return
     entry = entries.load(name)
     if as_json:
@@ -261,7 +266,7 @@ def main() -> None:
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")
     logging.set_up()
     try:
-        sys.exit(app())
+        sys.exit(app(sys.argv[1:]))
     except (ValueError, FileNotFoundError, StorageError) as error:
         notes = "".join(f"\n({note})" for note in getattr(error, "__notes__", ()))
         Console(stderr=True).print("cmh:", f"{error}{notes}", style="red", highlight=False, markup=False)

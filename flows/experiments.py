@@ -35,8 +35,8 @@ class Backbone(_Settings):
 class Training(_Settings):
     """How long and with which batches; learning rates belong to the method."""
 
-    epochs: int = Field(20, ge=1)
-    batch_size: int = Field(128, ge=2)
+    epochs: int = Field(15, ge=1)
+    batch_size: int = Field(64, ge=2)
     patience: int | None = Field(
         None, ge=1, description="epochs without better validation MAP before stopping"
     )

@@ -116,11 +116,12 @@ def _check(store: Store, dataset: Ref, experiment: Experiment) -> None:
     nested.check(methods.load(experiment.method), experiment.bits, experiment.training.weights)
     group = zarr.open_group(artifacts.open_artifact(store, dataset).zarr("dataset.zarr"), mode="r")
     items = schema.array(group, "split/train").shape[0]
-    needed = max(experiment.bits, experiment.training.batch_size)
+    batch = 1 if methods.solved(experiment.method) else experiment.training.batch_size
+    needed = max(experiment.bits, batch)
     if items < needed:
         raise ValueError(
             f"{dataset.name} has {items} training items, and {experiment.bits} bits in batches of "
-            f"{experiment.training.batch_size} need at least {needed}; give more items, or lower "
+            f"{batch} need at least {needed}; give more items, or lower "
             "--bits and --training.batch-size"
         )
 

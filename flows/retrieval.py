@@ -9,7 +9,7 @@ import mimetypes
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,7 @@ Image = NDArray[np.uint8]
 class Hit:
     """One result: an item of the dataset, or a word of the vocabulary (then there is no row)."""
 
+    what: Literal["image", "word"]
     rank: int
     distance: int  # bits
     id: str
@@ -66,6 +67,11 @@ class Engine:
                 f"{codes.ref.address} is a {codes.ref.kind}, not codes; list codes with `cmh ls codes`"
             )
         made_of = codes.read_json("codes.json")
+        if "images" not in made_of:
+            raise ValueError(
+                f"{codes.ref.address} were made of features that the dataset brought along: there are no "
+                "images to find, and no network to encode one; name other codes with --codes"
+            )
         model, dataset, images = (
             artifacts.open_artifact(store, made_of[kind]) for kind in ("model", "dataset", "images")
         )
@@ -99,7 +105,7 @@ class Engine:
         """The words of the vocabulary, each taken as a text of its own, nearest to an image."""
         hits = self._words.search(self.model.encode_images([image]), top, prefix=bits)
         return [
-            Hit(rank, int(distance), word, "")
+            Hit("word", rank, int(distance), word, "")
             for rank, (distance, word) in enumerate(zip(hits.distance[0], hits.id[0], strict=True), 1)
         ]
 
@@ -129,7 +135,7 @@ class Engine:
         rows = [int(row) for row in hits.id[0]]
         found = self.items.take(rows).to_pylist()
         return [
-            Hit(rank, int(distance), item["id"], item["text"], row)
+            Hit("image", rank, int(distance), item["id"], item["text"], row)
             for rank, (distance, item, row) in enumerate(zip(hits.distance[0], found, rows, strict=True), 1)
         ]
 

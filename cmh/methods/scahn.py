@@ -66,7 +66,14 @@ class SCAHN(Method):
 
     # Relevant pairs are rare where labels are many, and the published rate of learning falls for 500 epochs.
     SHORT = MappingProxyType(
-        {"optimizer": "adam", "lr": 1e-3, "decay": 0.03, "relevant_weight": "balanced", "text": "words"}
+        {
+            "optimizer": "adam",
+            "lr": 1e-3,
+            "decay": 0.03,
+            "beta": 0.5,
+            "relevant_weight": "balanced",
+            "text": "words",
+        }
     )
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:

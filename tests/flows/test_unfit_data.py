@@ -85,7 +85,7 @@ def newest_run() -> FlowRun:
             "folder: 1 of 30 items are unusable, more than 1%:\n  7.png: image file 7.png is missing",
         ),
         (corrupt_image, "folder: 1 of 30 items are unusable, more than 1%:\n  7.jpg: "),
-        (few, "folder has 24 training items, and 64 bits in batches of 128 need at least 128"),
+        (few, "folder has 24 training items, and 64 bits in batches of 64 need at least 64"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
