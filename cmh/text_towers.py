@@ -95,10 +95,10 @@ class WordLinear(nn.Module):
     Weights N(0, std), biases 0.
     """
 
-    def __init__(self, dim: int, out: int, std: float = 0.01) -> None:
+    def __init__(self, dim: int, out: int, std: float = 0.01, *, bias: bool = True) -> None:
         super().__init__()
         self.weight_DO = nn.Parameter(torch.empty(dim, out).normal_(0, std))
-        self.bias = nn.Parameter(torch.zeros(out))
+        self.bias = nn.Parameter(torch.zeros(out)) if bias else None
 
     def forward(self, text_BD: Tensor) -> Tensor:
         rows_N, words_N = text_BD.nonzero(as_tuple=True)
@@ -110,7 +110,7 @@ class WordLinear(nn.Module):
             mode="sum",
             per_sample_weights=text_BD[rows_N, words_N].to(self.weight_DO.dtype),
         )
-        return sums_BO + self.bias
+        return sums_BO if self.bias is None else sums_BO + self.bias
 
 
 class MultiScaleLinear(nn.Module):
@@ -122,10 +122,18 @@ class MultiScaleLinear(nn.Module):
     Weights N(0, std), those of an average as of the sum of its copies; biases 0.
     """
 
-    def __init__(self, dim: int, out: int, scales: Sequence[int] = SCALES, std: float = 0.01) -> None:
+    def __init__(
+        self,
+        dim: int,
+        out: int,
+        scales: Sequence[int] = SCALES,
+        std: float = 0.01,
+        *,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         self.kernels = tuple(min(scale, dim) for scale in scales)
-        self.words = WordLinear(dim, out, std)
+        self.words = WordLinear(dim, out, std, bias=bias)
         self.convolution = nn.Parameter(nn.init.kaiming_normal_(torch.empty(len(scales), 1), mode="fan_out"))
         self.shift = nn.Parameter(torch.zeros(len(scales), 1))
         self.averages = nn.ModuleList(nn.Linear(dim // k, out, bias=False) for k in self.kernels)

@@ -84,7 +84,7 @@ class SSAH(Method):
             nn.Sequential(first, nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, features))
             for first in (
                 nn.Linear(inputs.labels, hidden, bias=False),
-                text_towers.MultiScaleLinear(inputs.text_dim, hidden),
+                text_towers.MultiScaleLinear(inputs.text_dim, hidden, bias=False),
             )
         )
         self.label_tower = Network(labels, features, config.bits, inputs.labels)
