@@ -20,6 +20,7 @@ _out = Console()
 
 What = Annotated[Experiment, Parameter(name="*")]
 Where = Annotated[Resources, Parameter(name="*")]
+Many = Annotated[Comparison, Parameter(name="*", consume_multiple=True)]
 DryRun = Annotated[
     bool, Parameter(negative="", help="show what would be computed, and what is there already")
 ]
@@ -58,7 +59,7 @@ def _tell(line: str) -> None:
 
 
 def compare(
-    wanted: Annotated[Comparison, Parameter(name="*")] = Comparison(),  # noqa: B008 - frozen
+    wanted: Many = Comparison(),  # noqa: B008 - frozen
     resources: Where = Resources(),  # noqa: B008 - frozen
     *,
     as_json: Json = False,

@@ -16,10 +16,9 @@ from typing import Any
 import pyarrow as pa
 from prefect import flow
 from prefect.concurrency.sync import concurrency
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, model_validator
 
 from cmh import comparison, figures, report
-from cmh import methods as known
 from cmh.divergence import CollapsedCodes, NonFiniteLoss
 from data_catalog import published
 from flows import pipeline
@@ -45,12 +44,10 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
     backbone: Backbone = Backbone()
     training: Training = Training()
 
-    @field_validator("methods")
-    @classmethod
-    def _known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
-        for method in methods:
-            known.load(method)
-        return methods
+    @model_validator(mode="after")
+    def _runs_are_possible(self) -> "Comparison":
+        self.experiments()
+        return self
 
     def experiments(self) -> list[Experiment]:
         """The runs, those that share a dataset one after the other."""
