@@ -14,6 +14,7 @@ from cmh import hamming
 from cmh.dataset import Items, Slice, batches
 from cmh.memory import Side
 from cmh.method import Method
+from cmh.significance import ranking
 
 
 def encode(method: Method, items: Items, side: Side, batch_size: int = 128) -> NDArray[np.float32]:
@@ -54,11 +55,11 @@ def significance(method: Method) -> Tensor | None:
 
 
 def order(method: Method) -> NDArray[np.int64]:
-    """(K,) bits of the model by falling significance, ties by number; as they are where there is none."""
+    """(K,) bits of the model, those that a short code keeps first; as they are where none are ranked."""
     significance_K = significance(method)
     if significance_K is None:
         return np.arange(method.bits)
-    return np.argsort(-significance_K.detach().cpu().double().numpy(), kind="stable")
+    return np.array(ranking(significance_K, method.keep))
 
 
 def device_of(method: Method) -> torch.device:

@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cmh.significance import How
+
 if TYPE_CHECKING:
     from cmh.memory import CodeMemory
 
@@ -93,6 +95,7 @@ class Method(nn.Module, ABC):
     """Fields of `Config` that do well in few epochs on frozen features; the defaults are the paper's."""
     maps: ClassVar[bool] = False  # reads places of an image: frozen features as stage maps, not pooled
     bits: int
+    keep: How = "most"  # which bits a short code keeps, of a method with `significance`
     stages: tuple[int, ...] = (-1,)  # which of the backbone's stages a method without phases reads
     prefixes: Mapping[int, float] = MappingProxyType({})  # nested codes: length → weight, set by the trainer
 

@@ -47,6 +47,8 @@ class Config:
     # Text network: "multiscale" is the paper's convolutions over a pooled bag of words, "words" ours, fully
     # connected layers (`cmh.text_towers.ResidualWords`).
     text: Literal["multiscale", "words"] = "multiscale"
+    # Bits that a short code keeps: "most" significant is the paper, "least" its published code.
+    keep: Literal["most", "least"] = "most"
 
     def __post_init__(self) -> None:
         if self.bits < 1:
@@ -73,6 +75,7 @@ class SCAHN(Method):
             "beta": 0.5,
             "relevant_weight": "balanced",
             "text": "words",
+            "keep": "least",  # better on emoji, see the README
         }
     )
 
@@ -85,6 +88,7 @@ class SCAHN(Method):
             )
         self.config = config
         self.bits = config.bits
+        self.keep = config.keep
         self.backbone = backbone
         self.image_tower = ImageTower(inputs.image_channels[-config.stages :], config.bits)
         network = (ResidualText if config.text == "multiscale" else ResidualWords)(inputs.text_dim)
