@@ -1,5 +1,6 @@
 """Stores for tests: a local folder, and a bucket on a real S3 server that starts when a test first asks."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,11 @@ import s3fs
 from infra.storage import Store, open_store
 from tests import s3_server
 from tests.s3_server import BUCKET, S3Server
+
+# Set before Prefect is imported: the first import of its server on a fresh machine outlasts the default 20 s.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from cmh import losses, parallel
+from cmh.augmentation import turn_and_flip
 from cmh.memory import CodeMemory, Side
 from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
 from cmh.text_towers import ResidualText, ResidualWords
@@ -49,6 +50,7 @@ class Config:
     text: Literal["multiscale", "words"] = "multiscale"
     # Bits that a short code keeps: "most" significant is the paper, "least" its published code.
     keep: Literal["most", "least"] = "most"
+    augment: bool = True  # turn and flip images in training, not features: authors' configuration
 
     def __post_init__(self) -> None:
         if self.bits < 1:
@@ -153,7 +155,10 @@ class SCAHN(Method):
     def _layers(self, side: Side, batch: Batch) -> Tensor:
         if side == "image":
             assert batch.image is not None
-            layers_SBK: Tensor = self.image_tower(self.backbone(*batch.image))
+            image = batch.image
+            if self.config.augment and self.training and image[0].dtype == torch.uint8:
+                image = (turn_and_flip(image[0]),)
+            layers_SBK: Tensor = self.image_tower(self.backbone(*image))
         else:
             assert batch.text_BD is not None
             layers_SBK = self.text_tower(batch.text_BD)

@@ -183,3 +183,25 @@ def test_too_few_image_stages_are_refused() -> None:
     """A frozen backbone of one stage cannot be fused over four; the message offers stages=1."""
     with pytest.raises(ValueError, match="set stages=1"):
         SCAHN(CONFIG, Inputs(image_channels=(9,), text_dim=D, labels=L), Frozen((9,)))
+
+
+def test_images_are_augmented_in_training_only() -> None:
+    """The backbone sees turned and mirrored images in training, the images themselves in evaluation, and
+    themselves in training too where augmentation is off."""
+    seen: list[Tensor] = []
+
+    class Seen(torch.nn.Module):
+        channels = CHANNELS
+
+        def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+            seen.append(image)
+            return tuple(torch.rand(len(image), c, 1, 1).double() for c in CHANNELS)
+
+    image = torch.randint(256, (B, 3, 8, 8), dtype=torch.uint8)
+    inputs = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)
+    for augment in (True, False):
+        method = SCAHN(replace(CONFIG, augment=augment), inputs, Seen()).double()
+        method("image", batch()._replace(image=(image,)), memory())
+        assert torch.equal(seen[-1], image) is not augment
+        method.eval().encode_image((image,))
+        assert torch.equal(seen[-1], image)
