@@ -193,12 +193,11 @@ def catalog(name: str | None = None, *, as_json: Json = False) -> None:
 
     if name is None:
         listed = [entries.load(one) for one in entries.available()]
-        rows = [{"dataset": e.name, "title": e.title, "reader": e.reader} for e in listed]
-        columns = sorted({count for e in listed for count in e.counts})
-        show(
-            [row | {c: e.counts.get(c) for c in columns} for row, e in zip(rows, listed, strict=True)],
-            as_json,
-        )
+        counts = [", ".join(f"{count} {what}" for what, count in e.counts.items()) for e in listed]
+        rows = [
+            {"dataset": e.name, "title": e.title, "counts": c} for e, c in zip(listed, counts, strict=True)
+        ]
+        show(rows, as_json)
         return
     entry = entries.load(name)
     if as_json:

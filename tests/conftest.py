@@ -1,6 +1,9 @@
 """Stores for tests: a local folder, and a bucket on a real S3 server that starts when a test first asks."""
 
+import logging
 import os
+import secrets
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +19,16 @@ from tests.s3_server import BUCKET, S3Server
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+# One token for all Rays of the session: a process keeps the first token that it has read.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN_PATH"] = f"{tempfile.mkdtemp(prefix='cmh-tests-')}/ray-token"
+with open(os.open(os.environ["RAY_AUTH_TOKEN_PATH"], os.O_CREAT | os.O_WRONLY, 0o600), "w") as _token:
+    _token.write(secrets.token_hex(32))
+
+
+def pytest_unconfigure() -> None:
+    """Prefect says goodbye from `atexit`, to a stream that pytest has closed; that is no error of a test."""
+    logging.raiseExceptions = False
 
 
 @pytest.fixture(scope="session")

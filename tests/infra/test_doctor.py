@@ -136,7 +136,12 @@ def test_open_doors_are_faults(
     variables: dict[str, str], name: str, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server for all without a password, and a way others can read, are faults; no secret is shown."""
-    for variable in ("PREFECT_SERVER_API_AUTH_STRING", "RAY_AUTH_TOKEN"):
+    for variable in (
+        "PREFECT_SERVER_API_AUTH_STRING",
+        "RAY_AUTH_TOKEN",
+        "RAY_AUTH_TOKEN_PATH",
+        "RAY_AUTH_MODE",
+    ):
         monkeypatch.delenv(variable, raising=False)
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
