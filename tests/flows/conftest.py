@@ -117,9 +117,6 @@ def workspace(drawn: Workspace, first: Called, monkeypatch: pytest.MonkeyPatch) 
 def _at_home(workspace: Workspace, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("CMH_HOME", str(workspace.folder / "home"))
     patch.delenv("CMH_STORE", raising=False)
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
-        patch.setenv(name, "")  # so that what the run sets is undone
-        patch.delenv(name)
 
 
 @pytest.fixture(scope="session")

@@ -59,10 +59,8 @@ def _data(store: Store) -> tuple[Ref, Ref]:
 
 
 @pytest.fixture
-def cluster(cmh_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """Two Ray nodes of one CPU each, with a token of their own."""
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
-        monkeypatch.delenv(name, raising=False)
+def cluster(cmh_home: Path) -> Iterator[Cluster]:
+    """Two Ray nodes of one CPU each, with the session's token."""
     ray_cluster.authenticate()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1)

@@ -12,13 +12,15 @@ import ray
 from infra import ray_cluster
 
 
-@pytest.fixture(autouse=True)
-def _fresh(cmh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where nobody has set a token."""
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
         monkeypatch.setenv(name, "")  # so that what is set here is undone
         monkeypatch.delenv(name)
 
 
+@pytest.mark.usefixtures("no_token")
 def test_token_is_made_once_and_is_the_users_alone(cmh_home: Path):
     """The second call keeps the first one's token; nobody else may read it."""
     ray_cluster.authenticate()
@@ -32,6 +34,7 @@ def test_token_is_made_once_and_is_the_users_alone(cmh_home: Path):
     assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(token)
 
 
+@pytest.mark.usefixtures("no_token")
 def test_a_token_that_was_set_is_kept(cmh_home: Path, monkeypatch: pytest.MonkeyPatch):
     """With the token of another cluster in the environment none is made."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
@@ -41,6 +44,7 @@ def test_a_token_that_was_set_is_kept(cmh_home: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cmh_home")
 def test_local_ray_answers_and_ends_with_the_block():
     """The dashboard answers while the block runs; afterwards none of the processes started for it is left."""
     before = set(psutil.Process().children(recursive=True))
