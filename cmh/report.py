@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cmh import hamming, histograms, metrics, ndcg
+from cmh import hamming, histograms, metrics, ndcg, recall
 from cmh.figures import Curve
 
 DIRECTIONS: Mapping[str, tuple[str, str]] = {
@@ -85,6 +85,13 @@ class Judged:
         """Items per number of shared labels and distance, for NDCG."""
         return ndcg.graded_counts(*self._sides(direction, bits, None), bits)
 
+    def instance_recall(self, direction: str, bits: int, k: int) -> NDArray[np.float64]:
+        """(queries,): is the query's own other half among the k nearest queries?  See `cmh.recall`."""
+        query_QP, gallery_QP = (
+            hamming.prefix(self.codes[side][self.query], bits) for side in DIRECTIONS[direction]
+        )
+        return recall.instance_recall(query_QP, gallery_QP, k)
+
     def _sides(
         self, direction: str, bits: int, keep_K: NDArray[np.int64] | None
     ) -> tuple[hamming.Codes, hamming.Codes, NDArray[np.uint8], NDArray[np.uint8]]:
@@ -125,6 +132,7 @@ def measure(
             points += [{"direction": direction, "bits": bits} | point for point in _curves(found)]
             if direction not in CROSS_MODAL:
                 continue
+            rows += [where | row for row in _instances(judged, direction, bits)]
             for name, order_K in orders.items():
                 kept = judged.retrieval(direction, bits, order_K[:bits])
                 rows.append(where | {"ranking": name} | _map(kept))
@@ -154,6 +162,14 @@ def _scores(found: metrics.Retrieval, radius: int) -> Iterable[dict[str, Any]]:
     values |= {f"map_at_{k}": found.map_at(k) for k in ranks if k >= 50}
     values |= {f"precision_at_{k}": found.precision_at(k) for k in ranks}
     return [_map(found), *({"metric": name, "value": value} for name, value in values.items())]
+
+
+def _instances(judged: Judged, direction: str, bits: int) -> Iterable[dict[str, Any]]:
+    """Instance recall among the queries, of the ranks that are fewer than they."""
+    for k in recall.KS:
+        if k < len(judged.query):
+            value, low, high = metrics.interval(judged.instance_recall(direction, bits, k))
+            yield {"metric": f"instance_recall_at_{k}", "value": value, "low": low, "high": high}
 
 
 def _graded(gains_QGD: histograms.Counts) -> Iterable[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cmh import report
+from cmh import recall, report
 from infra.artifacts import Ref
 
 _ARROWS = {name: name.replace("_to_", " → ") for name in (*report.DIRECTIONS, *report.UNIFIED)}
@@ -43,6 +43,7 @@ def card(codes: Ref, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequ
         f"prefixes of the stored {bits}-bit code. Chance (share of relevant items): {chance:.3f}.",
         markdown(map_table(metrics)),
         *(f"![{name}]({name})" for name in pictures),
+        *_instances(metrics),
         *_rankings(metrics),
         "## All figures",
         _details(metrics, bits),
@@ -56,6 +57,32 @@ def card(codes: Ref, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequ
         f"- Model `{facts['model']}`, dataset `{facts['dataset']}`, codes `{codes.address}`.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _instances(metrics: pa.Table) -> list[str]:
+    """Instance recall: one table, a row per direction and length."""
+    columns = {f"R@{k}": f"instance_recall_at_{k}" for k in recall.KS}
+    found = {
+        head: {(r["direction"], r["bits"]): r for r in report.select(metrics, name)}
+        for head, name in columns.items()
+    }
+    table = [
+        {"direction": _ARROWS[direction], "bits": f"{bits}"}
+        | {
+            head: f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+            for head, rows in found.items()
+            if (row := rows.get((direction, bits)))
+        }
+        for direction, bits in found["R@1"]
+    ]
+    if not table:  # a single query
+        return []
+    return [
+        "## Finding the very pair",
+        "Instance Recall@K: how often a query's own other half is among the K nearest of all queries' (items "
+        "that the model has not seen), ties by expectation. Chance: K / number of queries.",
+        markdown(table),
+    ]
 
 
 def _rankings(metrics: pa.Table) -> list[str]:

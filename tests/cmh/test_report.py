@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cmh import hamming, metrics, report
+from cmh import hamming, metrics, recall, report
 
 BITS = 16
 
@@ -40,6 +40,21 @@ def test_map_of_every_direction_is_that_of_the_metrics_module(judged, tables):
             BITS,
         ).map
         assert report.value(tables[0], "map", direction, 16) == pytest.approx(direct)
+
+
+def test_instance_recall_is_among_the_queries(judged, tables):
+    """Each query's own pair among the twenty queries, across modalities only; no more ranks than queries."""
+    for direction in report.CROSS_MODAL:
+        query, gallery = (judged.codes[side][:20] for side in report.DIRECTIONS[direction])
+        for k in recall.KS:
+            expected = recall.instance_recall(query, gallery, k).mean()
+            found = report.value(tables[0], f"instance_recall_at_{k}", direction, 16)
+            assert found == pytest.approx(expected)
+    with pytest.raises(ValueError, match="no instance_recall_at_1 of image_to_image"):
+        report.value(tables[0], "instance_recall_at_1", "image_to_image", 16)
+    few = report.Judged(judged.codes, judged.label_NL, np.arange(4), np.arange(4, 60))
+    kept = {row["metric"] for row in report.measure(few, (16,), 2, {})[0].to_pylist()}
+    assert {name for name in kept if name.startswith("instance")} == {"instance_recall_at_1"}
 
 
 def test_orders_of_bits_are_told_apart(tables):

@@ -117,6 +117,7 @@ def test_report(made: dict[str, Reading]):
         assert f"({name})" in page
         assert b"<svg" in made["report"].read_bytes(name.replace(".png", ".svg"))
     assert "image → text" in page
+    assert "| direction | bits | R@1 | R@5 | R@10 |" in page
 
 
 def test_prefect_shows_the_run(workspace: Workspace, made: dict[str, Reading]):

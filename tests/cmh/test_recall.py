@@ -1,0 +1,56 @@
+"""Instance recall against the mean over every order of the gallery, small cases by hand, and chance."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmh import hamming, recall
+
+
+def every_order(query_QP, gallery_QP, k):
+    """The hit of each query among the first k of a stable sort, averaged over all orders of the gallery."""
+    distance_QQ = hamming.distances(query_QP, gallery_QP)
+    hits = []
+    for order in permutations(range(len(gallery_QP))):
+        ranked = np.array(order)[np.argsort(distance_QQ[:, order], axis=1, kind="stable")]
+        hits.append((ranked[:, :k] == np.arange(len(query_QP))[:, None]).any(axis=1))
+    return np.mean(hits, axis=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    pairs=st.integers(1, 5), bits=st.integers(1, 3), k=st.integers(1, 6), seed=st.integers(0, 2**16)
+)  # few bits: nearly every distance is tied
+def test_it_is_the_mean_over_all_orders(pairs, bits, k, seed):
+    """Up to 120 orders of up to five pairs whose distances are tied."""
+    rng = np.random.default_rng(seed)
+    query, gallery = (hamming.pack(rng.random((pairs, bits)) > 0.5) for _ in range(2))
+    assert recall.instance_recall(query, gallery, k) == pytest.approx(every_order(query, gallery, k))
+
+
+def test_by_hand():
+    """A pair that is alone and nearest, one in a tie of three, and one behind a nearer item."""
+    query = hamming.pack(np.array([[1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 1, 1]], bool))
+    gallery = hamming.pack(np.array([[1, 1, 1, 1], [0, 0, 1, 1], [1, 0, 0, 1]], bool))
+    # distances: (0, 2, 2), (4, 2, 2), (2, 0, 2)
+    assert recall.instance_recall(query, gallery, 1).tolist() == [1, 0.5, 0]
+    assert recall.instance_recall(query, gallery, 2).tolist() == [1, 1, 0.5]
+    assert recall.instance_recall(query, gallery, 3).tolist() == [1, 1, 1]
+
+
+def test_collapsed_codes_have_the_recall_of_chance():
+    """All codes equal: k of Q, whatever the order of the gallery; blocks do not show."""
+    same = np.zeros((600, 2), np.uint8)
+    assert recall.instance_recall(same, same, 5) == pytest.approx(np.full(600, 5 / 600))
+
+
+def test_what_cannot_be_paired_is_refused():
+    """No ranks, and a gallery of another size."""
+    codes = np.zeros((3, 1), np.uint8)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        recall.instance_recall(codes, codes, 0)
+    with pytest.raises(ValueError, match=r"same row of the gallery, got codes \(3, 1\) and \(2, 1\)"):
+        recall.instance_recall(codes, codes[:2], 1)
