@@ -2,7 +2,8 @@
 
 Only the rows that are asked for are read: a training run never touches the queries.
 
-Shape suffixes: n = items read, B = batch, D = text dimensions, L = labels, C, H, W = image or stage map.
+Shape suffixes: n = items read, B = batch, D = text dimensions, T = words of a sequence, L = labels,
+C, H, W = image or stage map.
 """
 
 from collections import deque
@@ -33,7 +34,7 @@ class Items:
     """Items of a dataset, row by row."""
 
     image: tuple[NDArray[Any], ...]  # one uint8 (n, H, W, 3), or one float (n, C, H, W) per stage
-    text: NDArray[Any]  # (n, D) bag of words, uint8; or text features, float32
+    text: NDArray[Any]  # (n, D) bag of words, uint8; or text features, float32; or (n, T) words, int32
     label: NDArray[np.uint8]  # (n, L) multi-hot
     row: NDArray[np.int64]  # (n,) row of the item in the dataset
 
@@ -66,6 +67,7 @@ def read_items(
     rows: str | NDArray[np.int64],
     *,
     maps: bool = False,
+    sequences: bool = False,
     image_size: int | None = None,
 ) -> Items:
     """Read rows of `dataset` together with their images, or with the features of a frozen backbone.
@@ -73,14 +75,17 @@ def read_items(
     images: the group of an images artifact (`image`) or of a features artifact (`pooled/stage1`, ...).
     rows: the name of a split (`train`, ...), or rows of the dataset.
     maps: of features, the stage maps (`maps/stage1`, ...; float16, as stored) in place of the pooled vectors.
+    sequences: the words in their order (`tokens`) in place of the bag of words.
     image_size: of images, the side in pixels that the network reads; None: as stored.
 
     Raises:
-        ValueError: no such split, no maps in the features, or more data than fits into free memory.
+        ValueError: no such split, no maps in the features, no sequences in the dataset, or more data than
+            fits into free memory.
     """
     row_n = _split(dataset, rows) if isinstance(rows, str) else rows
     sources = _image_arrays(images, maps)
-    text, label, image_row = (_array(dataset, name) for name in ("text", "label", "image_row"))
+    text = _text_array(dataset, sequences)
+    label, image_row = (_array(dataset, name) for name in ("label", "image_row"))
     _check_memory([*sources, text, label], len(row_n))
     image_row_n = image_row[:][row_n]
     loaded = tuple(_take(source, image_row_n) for source in sources)
@@ -102,7 +107,7 @@ def to_batch(items: Items, part: Slice, device: torch.device) -> Batch:
         image=to_stages(tuple(a[rows] for a in items.image), device)
         if part.reads in ("image", "both")
         else None,
-        text_BD=_move(items.text[rows], device).float() if part.reads in ("text", "both") else None,
+        text_BD=to_text(items.text[rows], device) if part.reads in ("text", "both") else None,
         labels_BL=_move(items.label[rows], device).float(),
     )
 
@@ -112,6 +117,11 @@ def to_stages(image: tuple[NDArray[Any], ...], device: torch.device) -> Stages:
     if image[0].dtype == np.uint8:
         return (_move(image[0], device).permute(0, 3, 1, 2),)
     return tuple(_move(stage, device).float() for stage in image)
+
+
+def to_text(text: NDArray[Any], device: torch.device) -> Tensor:
+    """What a text tower reads, of an array as in `Items.text`: word numbers as they are, all else float32."""
+    return _move(text, device) if text.dtype == np.int32 else _move(text, device).float()
 
 
 def batches(items: Items, parts: Iterable[Slice], device: torch.device) -> Iterator[Batch]:
@@ -148,6 +158,16 @@ def _image_arrays(images: zarr.Group, maps: bool) -> list[Any]:
         raise ValueError(f"the features hold no {kind}; they hold: {', '.join(sorted(images.keys()))}")
     stages = len(list(_array(images, kind).keys()))
     return [_array(images, f"{kind}/stage{number}") for number in range(1, stages + 1)]
+
+
+def _text_array(dataset: zarr.Group, sequences: bool) -> Any:
+    """The bag of words or features, or the words in their order."""
+    if sequences and "tokens" not in dataset:
+        raise ValueError(
+            "the dataset holds no sequences of words, which this method reads; preprocess it again, or "
+            "choose a method that reads bags of words"
+        )
+    return _array(dataset, "tokens" if sequences else "text")
 
 
 def _take(array: Any, rows: NDArray[np.int64]) -> NDArray[Any]:

@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
     index_B: Tensor  # int64, row in the training split (not in the dataset)
     image: Stages | None
-    text_BD: Tensor | None  # float32 bag of words
+    text_BD: Tensor | None  # float32 bag of words; of methods with `sequences`, int32 word numbers (B, T)
     labels_BL: Tensor  # float32 multi-hot
 
 
@@ -94,6 +94,8 @@ class Method(nn.Module, ABC):
     SHORT: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Fields of `Config` that do well in few epochs on frozen features; the defaults are the paper's."""
     maps: ClassVar[bool] = False  # reads places of an image: frozen features as stage maps, not pooled
+    sequences: ClassVar[bool] = False  # reads words in their order: `transforms.sequences`, not bags of words
+    real_valued: ClassVar[bool] = False  # retrieved by the cosine of embeddings of `bits` numbers, not by codes
     bits: int
     keep: How = "most"  # which bits a short code keeps, of a method with `significance`
     stages: tuple[int, ...] = (-1,)  # which of the backbone's stages a method without phases reads

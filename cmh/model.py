@@ -21,7 +21,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from cmh import backbones, encode, methods, transforms
 from cmh.backbones import Backbone, Frozen
-from cmh.dataset import to_stages
+from cmh.dataset import to_stages, to_text
 from cmh.method import Inputs, Method, Stages
 
 
@@ -44,6 +44,7 @@ class Facts:
     given: tuple[int, ...] | None = (
         None  # channels of image features that the dataset brought, with text features
     )
+    length: int | None = None  # words that a text is cut to, of a method that reads them in their order
 
     @property
     def bits(self) -> int:
@@ -99,8 +100,13 @@ class Model:
             raise ValueError(
                 "this model learnt from text features that came with its dataset, not from words"
             )
-        text_BD = torch.from_numpy(transforms.bag_of_words(texts, self.vocabulary))
-        return self._codes(self.method.encode_text(text_BD.to(self._device).float()))
+        length = self.facts.length
+        read = (
+            transforms.bag_of_words(texts, self.vocabulary)
+            if length is None
+            else transforms.sequences(texts, self.vocabulary, length)
+        )
+        return self._codes(self.method.encode_text(to_text(read, self._device)))
 
     @property
     def _device(self) -> torch.device:
@@ -138,7 +144,7 @@ def build(
 def facts(
     method: str, built: Method, settings: dict[str, Any], backbone: str, pretrained: str, **others: Any
 ) -> Facts:
-    """`Facts` of a trained method; `others` are grid, both sizes, text_dim and labels."""
+    """`Facts` of a trained method; `others` are grid, both sizes, text_dim, labels and length."""
     significance_K = encode.significance(built)
     return Facts(
         method=method,

@@ -1,7 +1,8 @@
 """Name, dimensions and dtype of every array and column that the pipeline writes; `validate` holds data to it.
 
 Dimensions: M = images read from the sources, N = items of the dataset, D = vocabulary, L = labels,
-H, W = image size, K = bits, P = ceil(K / 8) packed bytes.  A dimension has one size throughout one group.
+T = words of a sequence, H, W = image size, K = bits, P = ceil(K / 8) packed bytes.  A dimension has one size
+throughout one group.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ class Array:
 
     dims: tuple[str, ...]
     dtype: str
+    optional: bool = False
 
 
 IMAGES: Mapping[str, Array] = {"image": Array(("M", "H", "W", "3"), "uint8")}
@@ -25,6 +27,7 @@ IMAGES: Mapping[str, Array] = {"image": Array(("M", "H", "W", "3"), "uint8")}
 
 DATASET: Mapping[str, Array] = {
     "text": Array(("N", "D"), "uint8 or float32"),  # bag of words, counts clipped to 255; or text features
+    "tokens": Array(("N", "T"), "int32", optional=True),  # word numbers in order; none of text features
     "label": Array(("N", "L"), "uint8"),  # multi-hot
     "image_row": Array(("N",), "int64"),  # row of the item's image in the images (and features) artifact
     "split/query": Array(("query",), "int64"),  # rows of N, ascending
@@ -79,6 +82,8 @@ def validate(group: zarr.Group, schema: Mapping[str, Array]) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for name, spec in schema.items():
         if name not in group:
+            if spec.optional:
+                continue
             raise ValueError(f"array {name!r} is missing; expected {spec.dtype} {spec.dims}")
         found = group[name]
         if not isinstance(found, zarr.Array):

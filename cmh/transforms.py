@@ -1,9 +1,9 @@
-"""Images and texts as their publishers have them → square uint8 images and bags of words.
+"""Images and texts as their publishers have them → square uint8 images, bags and sequences of words.
 
 Image files are foreign: their formats, bytes and pixels are limited, and an SVG may refer to nothing outside
 itself.
 
-Shapes: N = texts, D = words of the vocabulary, S = side of the image in pixels.
+Shapes: N = texts, D = words of the vocabulary, T = words of a sequence, S = side of the image in pixels.
 """
 
 import hashlib
@@ -125,3 +125,21 @@ def bag_of_words(texts: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.
     counts_ND: sparse.csr_matrix = vectorizer(vocabulary).transform(texts)
     clipped_ND: NDArray[np.uint8] = np.minimum(counts_ND.toarray(), 255).astype(np.uint8)
     return clipped_ND
+
+
+def sequences(texts: Sequence[str], vocabulary: Sequence[str], length: int) -> NDArray[np.int32]:
+    """(N, T) int32 words in their order: 1 is the vocabulary's first word, and zeros fill up to T = `length`.
+
+    Words outside the vocabulary are left out, and then those beyond the first `length`.
+
+    >>> sequences(["A red, red apple!", "pear"], ["apple", "pear", "red"], length=4)
+    array([[3, 3, 1, 0],
+           [2, 0, 0, 0]], dtype=int32)
+    """
+    analyse = vectorizer().build_analyzer()
+    number = {word: place for place, word in enumerate(vocabulary, start=1)}
+    tokens_NT = np.zeros((len(texts), length), np.int32)
+    for row_T, text in zip(tokens_NT, texts, strict=True):
+        known = [number[word] for word in analyse(text) if word in number][:length]
+        row_T[: len(known)] = known
+    return tokens_NT

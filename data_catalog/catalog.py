@@ -75,7 +75,21 @@ class Local(Strict):
     credit: str = ""
 
 
-Source = Annotated[Npm | Pypi | Url | Local, Field(discriminator="kind")]
+class Manual(Strict):
+    """Files that their publisher gives only on request, or that are too large to fetch: you put them there.
+
+    `path` lies below the downloads folder; it may be a link.  `where`: how to come by them.
+    """
+
+    kind: Literal["manual"]
+    path: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")
+    where: str
+    sha256: Sha256 | None = None
+    licence: str
+    credit: str = ""
+
+
+Source = Annotated[Npm | Pypi | Url | Local | Manual, Field(discriminator="kind")]
 
 
 class Images(Strict):
@@ -85,12 +99,13 @@ class Images(Strict):
 
 
 class Text(Strict):
-    """How a text becomes a bag of words; the vocabulary is fitted on the training items only."""
+    """How a text becomes a bag of words and a sequence; the vocabulary is fitted on the training items."""
 
     drop: float = Field(0.0, ge=0, lt=1, description="share of an item's words left out, drawn by its id")
     seed: int = 0
     min_df: int = Field(1, ge=1, description="training items a word must occur in")
     max_features: int = Field(2000, ge=1, description="words kept, the most frequent first")
+    length: int = Field(32, ge=1, le=1024, description="words of a text that are kept in their order")
 
 
 class Split(Strict):

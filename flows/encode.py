@@ -123,7 +123,12 @@ def _encode(part: Part) -> None:
     dataset, source = (zarr.open_group(place, mode="r") for place in (part.dataset, part.source))
     out = zarr.open_group(part.out, mode="r+")
     items = read_items(
-        dataset, source, np.arange(part.start, part.stop), maps=part.maps, image_size=model.facts.image_size
+        dataset,
+        source,
+        np.arange(part.start, part.stop),
+        maps=part.maps,
+        sequences=model.method.sequences,
+        image_size=model.facts.image_size,
     )
     for side in SIDES:
         u_NK = encoding.encode(model.method, items, side, BATCH)

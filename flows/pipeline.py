@@ -76,6 +76,11 @@ def _data(
     """Images, dataset, and what training reads of the images: themselves, or features of them."""
     entry, backbone = experiment.entry, experiment.backbone
     if readers.brings_vectors(entry.reader):
+        if methods.load(experiment.method).sequences:
+            raise ValueError(
+                f"{experiment.method} reads words in their order, and {entry.name} brings text features, no "
+                "words; take another dataset, or a method that reads bags of words"
+            )
         given = vectors.features_target(entry)
         source = yield Step(given, lambda: vectors.features(store, given, entry))
         described = vectors.dataset_target(source, entry)

@@ -4,7 +4,7 @@
            Writes:  images.zarr {image}, images.parquet: a row per record, zeros and a reason where damaged
            Resumes: shard by shard; one Dask task decodes the records of one shard and writes it whole
 `dataset`  Reads:   images.parquet, and the records again for texts and labels
-           Writes:  dataset.zarr {text, label, image_row, split/*}, items.parquet, rejected.parquet,
+           Writes:  dataset.zarr {text, tokens, label, image_row, split/*}, items.parquet, rejected.parquet,
                     vocabulary.txt, labels.txt
 
 Labels, texts and split can be changed without decoding an image again.
@@ -35,7 +35,7 @@ from infra.artifacts import Draft, Ref, Target
 from infra.storage import Store
 
 IMAGES_REVISION = 1
-DATASET_REVISION = 1
+DATASET_REVISION = 2
 SHARD_BYTES = 32 << 20  # before compression; a shard is what one task decodes and keeps in memory
 CHUNK = 64  # images; read alone by those who want a few
 ROWS = 4096  # of a shard of the dataset's arrays
@@ -135,6 +135,7 @@ def dataset(store: Store, draft: Draft, images: Ref, entry: Entry, limit: int | 
     vocabulary = words.fit([texts[row] for row in split["train"]]).get_feature_names_out().tolist()
     group = zarr.open_group(draft.zarr("dataset.zarr"), mode="w")
     put(group, "text", transforms.bag_of_words(texts, vocabulary))
+    put(group, "tokens", transforms.sequences(texts, vocabulary, drop.length))
     put(group, "label", label_NL)
     put(group, "image_row", kept)
     for name, rows in split.items():

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import zarr
 from ray.train.torch import get_device
 from torch.utils.tensorboard import SummaryWriter
 
-from cmh import backbones, checkpoint, parallel, readers, trainer
+from cmh import backbones, checkpoint, methods, parallel, readers, trainer
 from cmh import model as models
 from cmh.backbones import Backbone
 from cmh.checkpoint import State
@@ -115,10 +116,17 @@ def read_data(store: Store, job: Job) -> Data:
     items = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
     source = artifacts.open_artifact(store, job.source)
     images = zarr.open_group(source.zarr(f"{job.source.kind}.zarr"), mode="r")
-    maps, pixels = job.experiment.grid > 1, job.experiment.backbone.image_size
+    read = partial(
+        read_items,
+        items,
+        images,
+        maps=job.experiment.grid > 1,
+        sequences=methods.load(job.experiment.method).sequences,
+        image_size=job.experiment.backbone.image_size,
+    )
     return Data(
-        train=read_items(items, images, "train", maps=maps, image_size=pixels),
-        validation=read_items(items, images, "validation", maps=maps, image_size=pixels),
+        train=read("train"),
+        validation=read("validation"),
         vocabulary=_lines(dataset, "vocabulary.txt"),
         labels=_lines(dataset, "labels.txt"),
     )
@@ -193,6 +201,7 @@ def facts_of(job: Job, method: Method, backbone: Backbone, data: Data) -> models
         image_size=wanted.image_size,
         text_dim=len(data.vocabulary),
         labels=len(data.labels),
+        length=data.train.text.shape[1] if method.sequences else None,
     )
 
 

@@ -29,6 +29,7 @@ def stored(tmp_path: Path) -> tuple[zarr.Group, zarr.Group, zarr.Group]:
 
     dataset, images, features = (zarr.open_group(tmp_path / name, mode="w") for name in "dif")
     put(dataset, "text", rng.integers(3, size=(N, D), dtype=np.uint8))
+    put(dataset, "tokens", rng.integers(D + 1, size=(N, 4), dtype=np.int32))
     put(dataset, "label", rng.integers(2, size=(N, L), dtype=np.uint8))
     put(dataset, "image_row", rng.permutation(M)[:N])
     put(dataset, "split/train", np.arange(0, N, 2))
@@ -102,6 +103,20 @@ def test_batches_hold_what_is_read_in_the_order_asked(stored):
         expected = expected.transpose(0, 3, 1, 2) if source is images else expected.astype(np.float32)
         assert np.array_equal(found[0].image[0].numpy(), expected)
         assert found[0].image[0].dtype == (torch.uint8 if source is images else torch.float32)
+
+
+def test_sequences_take_the_place_of_the_bag_of_words(stored):
+    """The rows of `tokens`, integers in the batch too; a dataset without them gives bags of words only."""
+    dataset, images, _ = stored
+    items = read_items(dataset, images, "train", sequences=True)
+    assert np.array_equal(items.text, dataset["tokens"][:][::2])
+    (batch,) = batches(items, [Slice(np.array([5, 2]), "text")], CPU)
+    assert batch.text_BD.dtype == torch.int32
+    assert np.array_equal(batch.text_BD.numpy(), items.text[[5, 2]])
+    del dataset["tokens"]
+    _check_rows(read_items(dataset, images, "train"), dataset, np.arange(0, N, 2))
+    with pytest.raises(ValueError, match=r"the dataset holds no sequences of words.*preprocess it again"):
+        read_items(dataset, images, "train", sequences=True)
 
 
 def test_every_takes_rows_without_copying(stored):

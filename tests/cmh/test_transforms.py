@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cmh import transforms
-from cmh.transforms import bag_of_words, decode_image, drop_words, vectorizer
+from cmh.transforms import bag_of_words, decode_image, drop_words, sequences, vectorizer
 
 
 def encoded(image, kind="PNG", **options):
@@ -127,6 +127,17 @@ def test_counts_equal_a_slow_loop(texts):
     if vocabulary:
         expected = [[min(255, analyse(text).count(word)) for word in vocabulary] for text in texts]
         assert bag_of_words(texts, vocabulary).tolist() == expected
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=5), st.integers(1, 6))
+def test_sequences_spell_the_known_words_in_order(texts, length):
+    """Read back through the vocabulary: the analyser's words, those outside it left out, cut, then zeros."""
+    analyse = vectorizer().build_analyzer()
+    vocabulary = sorted({word for text in texts for word in analyse(text)})[::2]
+    for row, text in zip(sequences(texts, vocabulary, length).tolist(), texts, strict=True):
+        known = [word for word in analyse(text) if word in vocabulary][:length]
+        assert [vocabulary[number - 1] for number in row[: len(known)]] == known
+        assert row[len(known) :] == [0] * (length - len(known))
 
 
 def test_counts_are_clipped():

@@ -93,8 +93,22 @@ def test_emoji(tmp_path, resources):
     }
     assert not parts["query"] & parts["train"]
     assert not parts["query"] & parts["validation"]
+    order = [[word for word in item["text"].lower().split() if word in words] for item in items]
+    assert [[words[number - 1] for number in row if number] for row in group["tokens"][:]] == order
     train = {word for i in items if i["split"] == "train" for word in i["text"].lower().split()}
     assert set(words) == train
+
+
+def test_the_length_of_sequences_is_part_of_the_dataset(tmp_path, resources):
+    """Two words of each text in their order; another dataset than that of all of them."""
+    entry = emoji_entry(tmp_path)
+    entry = entry.model_copy(update={"text": entry.text.model_copy(update={"length": 2})})
+    _, short = build(entry, resources)
+    _, whole = build(emoji_entry(tmp_path), resources)
+    two, all_words = (zarr.open_group(d.zarr("dataset.zarr"), mode="r")["tokens"][:] for d in (short, whole))
+    assert two.shape == (12, 2)
+    assert np.array_equal(two, all_words[:, :2])
+    assert short.ref.identity != whole.ref.identity
 
 
 def test_second_run_is_cached_and_a_label_rule_touches_the_dataset_only(tmp_path, resources):

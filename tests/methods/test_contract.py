@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cmh import backbones, encode, hamming, methods, metrics, trainer
 from cmh.backbones import Frozen
-from cmh.dataset import Items
+from cmh.dataset import Items, to_text
 from cmh.memory import CodeMemory
 from cmh.method import Batch, Inputs, Method
 
@@ -23,6 +23,7 @@ N, D, L, K, CHANNELS = 32, 60, 4, 16, (6, 8, 10, 12)
 INPUTS = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)
 SMALLER: dict[str, dict[str, float]] = {  # to save time
     "adah": {"hidden": 128, "text_hidden": 128, "text_features": 64, "lr": 2e-3},
+    "dvsh": {"hidden": 64, "lr": 4e-3},
     "mlsph": {"hidden": 64, "features": 32},
     "tdh": {"hidden": 512, "lr": 4e-3},
     "ssah": {"hidden": 128, "features": 64, "lr_image": 2e-3, "lr_text": 2e-3},
@@ -41,8 +42,8 @@ def build(name: str, backbone: nn.Module | None = None, inputs: Inputs = INPUTS)
     )
 
 
-def pairs() -> Items:
-    """Features and texts that know their one label, in noise."""
+def pairs(method: Method | None = None) -> Items:
+    """Features and texts that know their one label, in noise; the words of texts if the method reads those."""
     rng = np.random.default_rng(0)
     label = np.eye(L, dtype=np.uint8)[rng.integers(0, L, N)]
     text = (label @ rng.random((L, D)) > 0.75) | (rng.random((N, D)) < 0.05)
@@ -52,17 +53,20 @@ def pairs() -> Items:
         )
         for c in CHANNELS
     )
+    if method is not None and method.sequences:
+        last_first = np.sort(text * np.arange(1, D + 1, dtype=np.int32))[:, ::-1]
+        return Items(image, last_first.copy(), label, np.arange(N))
     return Items(image, text.astype(np.uint8), label, np.arange(N))
 
 
-def batch(reads: str, image: tuple[Tensor, ...] | None = None) -> Batch:
-    """The first half of the pairs as the phase asks for them."""
-    items, rows = pairs(), slice(0, N // 2)
+def batch(reads: str, method: Method | None = None, image: tuple[Tensor, ...] | None = None) -> Batch:
+    """The first half of the pairs as phase and method ask for them."""
+    items, rows = pairs(method), slice(0, N // 2)
     given = image or tuple(torch.from_numpy(stage[rows]) for stage in items.image)
     return Batch(
         torch.arange(N)[rows],
         None if reads == "text" else given,
-        None if reads == "image" else torch.from_numpy(items.text[rows]).float(),
+        None if reads == "image" else to_text(items.text[rows], torch.device("cpu")),
         torch.from_numpy(items.label[rows]).float(),
     )
 
@@ -89,7 +93,8 @@ def gradients(method: Method, phase: str, given: Batch) -> set[str]:
 @pytest.mark.parametrize("name", methods.available())
 def test_codes_have_their_shape_and_become_signs(name: str) -> None:
     """float (B, K) in [-1, 1] for both modalities in evaluation; their signs pack and unpack to -1 and +1."""
-    method, given = build(name).eval(), batch("both")
+    method = build(name).eval()
+    given = batch("both", method)
     assert method.bits == K
     for u_BK in (method.encode_image(given.image), method.encode_text(given.text_BD)):
         assert u_BK.shape == (N // 2, K)
@@ -112,7 +117,7 @@ def test_a_step_moves_exactly_the_modules_of_its_phase(name: str) -> None:
     method = build(name)
     learning = {n.split(".")[0] for n, _ in method.named_parameters()}
     for phase in method.phases:
-        assert gradients(method, phase.name, batch(phase.reads)) == set(phase.modules) & learning
+        assert gradients(method, phase.name, batch(phase.reads, method)) == set(phase.modules) & learning
 
 
 @pytest.mark.parametrize("name", with_phases())
@@ -124,7 +129,7 @@ def test_a_trainable_backbone_learns_with_the_images(name: str) -> None:
     side = 64 if method.maps else 32  # the last stage's map is a 32nd of it
     images = (torch.randint(0, 256, (N // 2, 3, side, side), dtype=torch.uint8),)
     for phase in method.phases:
-        assert gradients(method, phase.name, batch(phase.reads, images)) == set(phase.modules)
+        assert gradients(method, phase.name, batch(phase.reads, method, images)) == set(phase.modules)
 
 
 @pytest.mark.parametrize("name", with_phases())
@@ -133,7 +138,7 @@ def test_the_memory_holds_the_codes_of_the_step(name: str) -> None:
     method = build(name)
     for phase in method.phases:
         before, after = memory(), memory()
-        method(phase.name, batch(phase.reads), after)
+        method(phase.name, batch(phase.reads, method), after)
         for side in ("image", "text"):
             old, new = (getattr(m, f"{side}_NK") for m in (before, after))
             written = (old != new).any(1)
@@ -143,7 +148,8 @@ def test_the_memory_holds_the_codes_of_the_step(name: str) -> None:
 
 def trained(name: str, epochs: int) -> Method:
     method = build(name)
-    trainer.fit(method, pairs(), pairs(), trainer.Config(epochs=epochs, batch_size=8, seed=1))
+    items = pairs(method)
+    trainer.fit(method, items, items, trainer.Config(epochs=epochs, batch_size=8, seed=1))
     return method
 
 
@@ -151,7 +157,7 @@ def trained(name: str, epochs: int) -> Method:
 def test_32_pairs_are_learnt_by_heart(name: str) -> None:
     """MAP above 0.95 both ways on the pairs themselves."""
     method = trained(name, epochs=40)
-    image, text = (hamming.pack(encode.encode(method, pairs(), side)) for side in ("image", "text"))
+    image, text = (hamming.pack(encode.encode(method, pairs(method), side)) for side in ("image", "text"))
     label = pairs().label
     assert metrics.evaluate(image, text, label, label, K).map > 0.95
     assert metrics.evaluate(text, image, label, label, K).map > 0.95
@@ -166,6 +172,6 @@ def test_the_same_seed_gives_the_same_method_and_a_file_keeps_it(name: str, tmp_
     save_file(state, tmp_path / "model.safetensors")
     loaded.load_state_dict(load_file(tmp_path / "model.safetensors"))
     for side in ("image", "text"):
-        u_NK, kept_NK = (encode.encode(method, pairs(), side) for method in (first, loaded))
+        u_NK, kept_NK = (encode.encode(method, pairs(method), side) for method in (first, loaded))
         assert np.array_equal(u_NK, kept_NK)
         assert len(np.unique(u_NK, axis=0)) > 1

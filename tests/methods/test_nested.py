@@ -32,7 +32,7 @@ def test_a_step_adds_the_losses_of_the_truncated_codes(name: str) -> None:
     """The terms add up to the loss of all bits and, weighed, those of codes and memory cut to each length."""
     method = build(name).eval()
     for phase in method.phases:
-        given, codes = batch(phase.reads), memory()
+        given, codes = batch(phase.reads, method), memory()
         method.prefixes = {}
         plain = sum(method(phase.name, given, codes).values()).item()
         method.prefixes = PREFIXES
@@ -52,7 +52,7 @@ def test_the_loss_of_a_prefix_does_not_see_the_other_bits(name: str) -> None:
     """Its gradient is nonzero in the first bits and zero behind them."""
     method = build(name).eval()
     for phase in method.phases:
-        given, codes = batch(phase.reads), memory()
+        given, codes = batch(phase.reads, method), memory()
         u = method.codes(phase.name, given, codes).detach().clone().requires_grad_()
         sum(method.loss(phase.name, u[..., :8], given, codes.prefix(8)).values()).backward()
         assert u.grad is not None
