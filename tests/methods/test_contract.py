@@ -43,7 +43,7 @@ def build(name: str, backbone: nn.Module | None = None, inputs: Inputs = INPUTS)
 
 
 def pairs(method: Method | None = None) -> Items:
-    """Features and texts that know their one label, in noise; the words of texts if the method reads those."""
+    """Features and texts that know their one label, in noise; words of texts, if the method reads those."""
     rng = np.random.default_rng(0)
     label = np.eye(L, dtype=np.uint8)[rng.integers(0, L, N)]
     text = (label @ rng.random((L, D)) > 0.75) | (rng.random((N, D)) < 0.05)
