@@ -1,10 +1,11 @@
 """From the sources that a catalog entry names to verified local files, and to what identifies them."""
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 from data_catalog import catalog
-from data_catalog.catalog import Entry, Local, Npm, Pypi, Source
+from data_catalog.catalog import Entry, Local, Manual, Npm, Pypi, Source
 from flows.experiments import Backbone
 from infra import fetch
 from infra.logging import Advance
@@ -51,6 +52,8 @@ def _fetch(source: Source) -> Path:
             return fetch.pypi(source.package, source.version, source.sha256)
         case Local():
             return fetch.path(source.path, source.sha256)
+        case Manual():
+            return fetch.manual(source.path, source.where, source.sha256)
         case _:
             return fetch.url(source.url, source.sha256)
 
@@ -59,8 +62,8 @@ def _checksum(source: Source) -> str:
     match source:
         case Npm():
             return source.integrity
-        case Local():
-            return file_or_folder(fetch.path(source.path, source.sha256))
+        case Local() | Manual():
+            return file_or_folder(_fetch(source))
         case _:
             return source.sha256
 
@@ -68,9 +71,16 @@ def _checksum(source: Source) -> str:
 def file_or_folder(path: Path) -> str:
     """SHA-256 of a file, or over the names and contents of all files below a folder."""
     if path.is_file():
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        found = path.stat()
+        return _sha256(path, found.st_ino, found.st_size, found.st_mtime_ns)
     digest = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         digest.update(f"{file.relative_to(path).as_posix()}\0{file_or_folder(file)}\n".encode())
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=1 << 20)
+def _sha256(path: Path, *_version: int) -> str:
+    """A run asks several times for the same checksum, and a folder may hold 20 GB."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Fetch the files that a catalog names: npm packages, PyPI wheels, URLs, local paths.
+"""Fetch the files that a catalog names: npm packages, PyPI wheels, URLs; find those that lie here.
 
 Every function returns the path of one file under `<home>/downloads` whose checksum was verified in this call;
 a file that is already there costs one hash.  Downloads go to a fresh place and are renamed when they are
@@ -86,6 +86,20 @@ def path(local: Path, sha256: str | None = None) -> Path:
     if sha256 is not None and (found := _digest(local, "sha256")) != sha256:
         raise FetchError(f"{local}: sha256 is {found}, the catalog says {sha256}; the file has changed")
     return local
+
+
+def manual(below: str, where: str, sha256: str | None = None) -> Path:
+    """A file or folder that somebody put into the downloads folder, or linked there.
+
+    Raises: FetchError saying where to get it and where to put it.
+    """
+    local = downloads() / below
+    if not local.exists():
+        raise FetchError(
+            f"{below} is not here, and its publisher lets nobody fetch it automatically.\nGet it: {where}\n"
+            f"Put it, or a link to it, at {local}"
+        )
+    return path(local, sha256)
 
 
 def member(archive: Path, name: str, sha256: str) -> Path:

@@ -51,7 +51,7 @@ def available() -> list[str]:
     """Names of the readers.
 
     >>> available()
-    ['emoji', 'folder', 'wiki']
+    ['emoji', 'flickr8k', 'folder', 'wiki']
     """
     return sorted(module.name for module in iter_modules(__path__))
 

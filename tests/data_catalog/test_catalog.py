@@ -50,7 +50,7 @@ def test_weights():
 def test_unknown_dataset_lists_those_there_are():
     """The message says what is available and what else can be given."""
     with pytest.raises(
-        CatalogError, match=r"'emojo' is not in the catalog; available: emoji, wiki .*--images"
+        CatalogError, match=r"'emojo' is not in the catalog; available: emoji, .*wiki .*--images"
     ):
         catalog.load("emojo")
 
@@ -81,6 +81,10 @@ def test_own_file(tmp_path, fields):
         ({"sources": {"a": {"kind": "ftp"}}}, "sources.a: .*'npm', 'pypi', 'url', 'path'"),
         ({"sources": {"a": {"kind": "url", "url": "http://x/y", "licence": "x"}}}, "sha256: Field required"),
         ({"sources": {}}, "sources: .*at least 1 item"),
+        (
+            {"sources": {"a": {"kind": "manual", "path": "a/../../b", "where": "x", "licence": "x"}}},
+            "sources.a.manual.path: String should match pattern",
+        ),
         ({"images": {"size": 5000}}, "images.size: .*less than or equal to 1024"),
         ({"reader": "os.path"}, "reader: String should match pattern"),
     ],

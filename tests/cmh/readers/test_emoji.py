@@ -87,8 +87,8 @@ def test_wrong_package_is_named(sources):
 
 def test_unknown_reader_is_not_available_yet():
     """The message names the reader and those there are."""
-    with pytest.raises(ValueError, match="'mirflickr25k' is not available yet; available: emoji, folder"):
-        readers.load("mirflickr25k")
+    with pytest.raises(ValueError, match="'imagenet' is not available yet; available: emoji, flickr8k"):
+        readers.load("imagenet")
 
 
 def test_raw_files_are_in_the_publishers_form():

@@ -1,0 +1,148 @@
+"""The files of a dataset by name, out of a folder, a tar or a zip; nothing is unpacked.
+
+A dataset is foreign: only what the listing itself names can be read, so that a path in a table leads nowhere
+else; links that leave the folder are not followed; the number of files and the bytes of each are limited.
+"""
+
+import io
+import os
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+Read = Callable[[], bytes]
+"""Gives a file's bytes.  Raises: OSError or ValueError, if it is gone, damaged or too large."""
+
+FILES = 1_000_000  # NUS-WIDE, the largest of the datasets, has 269,648 images
+FILE_BYTES = 64 << 20
+
+
+def listing(path: Path, most: int = FILE_BYTES) -> dict[str, Read]:
+    """Name (with /) → what reads it, of all plain files, by name.  `most`: bytes of one file.
+
+    Raises:
+        ValueError: it is none of the three, or holds too many files.
+    """
+    if path.is_dir():
+        found = _in_folder(path, most)
+    elif zipfile.is_zipfile(path):
+        found = _in_zip(path, most)
+    elif path.is_file():
+        found = _in_tar(path, most)
+    else:
+        raise ValueError(f"{path}: no such file or folder")
+    named: dict[str, Read] = {}
+    for name, read in found:
+        if len(named) >= FILES:
+            raise ValueError(f"{path} holds more than {FILES} files; not read")
+        if not name.startswith("__MACOSX/"):  # doubles that macOS packs beside the files
+            named[name] = read
+    return dict(sorted(named.items()))
+
+
+def matching(files: Mapping[str, Read], pattern: str, place: str) -> dict[str, Read]:
+    """The files whose name ends, from the start or a slash, in `pattern`; by the pattern's only group.
+
+    `place`: what a message calls the files, such as their path.
+    Raises: ValueError if there are none, or if two would have one key.
+
+    >>> def read() -> bytes: return b""
+    >>> sorted(matching({"a/im1.jpg": read, "im2.jpg": read, "a/im.txt": read}, r"im(\\d+)\\.jpg", "photos"))
+    ['1', '2']
+    """
+    whole = re.compile(rf"(?:.*/)?{pattern}")
+    found: dict[str, Read] = {}
+    for name, read in files.items():
+        match = whole.fullmatch(name)
+        if match is None:
+            continue
+        if match[1] in found:
+            raise ValueError(f"{place} holds {Path(name).name} twice; keep the one that belongs to it")
+        found[match[1]] = read
+    if not found:
+        raise ValueError(f"{place} holds no file such as {pattern!r}; is it the publisher's layout?")
+    return found
+
+
+def one(path: Path, most: int = FILE_BYTES) -> Read:
+    """What reads a single file of at most `most` bytes."""
+    return partial(_read_path, path, most)
+
+
+def missing(name: str) -> Read:
+    """What reads a file that is not there: it raises."""
+
+    def read() -> bytes:
+        raise FileNotFoundError(f"image file {name} is missing")
+
+    return read
+
+
+def text(read: Read, place: str, encoding: str = "utf-8") -> str:
+    """A text file.  Raises: ValueError if it is not in that encoding."""
+    try:
+        return read().decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{place} is not {encoding} (byte {error.start})") from None
+
+
+def _in_folder(folder: Path, most: int) -> Iterator[tuple[str, Read]]:
+    inside = folder.resolve()
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            if not path.is_symlink() or path.resolve().is_relative_to(inside):
+                yield path.relative_to(folder).as_posix(), one(path, most)
+
+
+def _in_zip(path: Path, most: int) -> Iterator[tuple[str, Read]]:
+    archive = zipfile.ZipFile(path)  # stays open: its directory is long to read
+    for info in archive.infolist():
+        if not info.is_dir():
+            yield info.filename, partial(_read_zipped, archive, info, most)
+
+
+def _in_tar(path: Path, most: int) -> Iterator[tuple[str, Read]]:
+    try:
+        with tarfile.open(path, "r:") as tar:  # not compressed: each file is read from its own place
+            for info in tar:
+                if info.isreg():
+                    yield info.name, partial(_read_stretch, path, info.offset_data, info.size, most)
+    except tarfile.TarError as error:
+        raise ValueError(
+            f"{path} is neither a folder nor a zip nor an uncompressed tar ({error}); unpack it and give the "
+            "folder"
+        ) from error
+
+
+def _read_path(path: Path, most: int) -> bytes:
+    with path.open("rb") as stream:
+        return _limited(stream, path.name, most)
+
+
+def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
+    try:
+        with archive.open(info) as stream:
+            return _limited(stream, info.filename, most)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # damaged; odd method; encrypted
+        raise ValueError(f"{info.filename}: {error}") from error
+
+
+def _read_stretch(path: Path, start: int, size: int, most: int) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(start)
+        data = _limited(io.BytesIO(stream.read(min(size, most + 1))), path.name, most)
+    if len(data) < size:
+        raise ValueError(f"{path.name} ends within a file")
+    return data
+
+
+def _limited(stream: IO[bytes], name: str, most: int) -> bytes:
+    data = stream.read(most + 1)  # what a header says of the size may be a lie
+    if len(data) > most:
+        raise ValueError(f"file {name} has more than {most} bytes; not read")
+    return data
