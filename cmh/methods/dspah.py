@@ -27,6 +27,7 @@ C, H, W = stage map.
 """
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -35,7 +36,7 @@ from torch import Tensor, nn
 from cmh import losses, settings
 from cmh.memory import CodeMemory, Side
 from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
-from cmh.text_towers import ResidualText
+from cmh.text_towers import ResidualText, ResidualWords
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +50,15 @@ class Config:
     reduction: int = 16  # of channels within channel attention: CBAM
     kernel: int = 7  # of spatial attention: CBAM
     text_std: float = 0.1  # of the text tower's first weights
-    lr: float = 10**-1.5  # SGD, both towers
-    momentum: float = 0.0  # the paper names none
+    optimizer: Literal["sgd", "adam"] = "sgd"  # of both towers
+    lr: float = 10**-1.5
+    momentum: float = 0.0  # of SGD; the paper names none
     decay: float = 1.0  # of lr over all epochs: the paper names none
+    # Weight of pairs that share a label in eq. 5; 1 is the paper.  Ours: "balanced" gives them all together
+    # the weight that the others have.
+    relevant_weight: float | Literal["balanced"] = 1.0
+    # Text network: "multiscale" is the paper's, "words" ours, see `cmh.text_towers.ResidualWords`.
+    text: Literal["multiscale", "words"] = "multiscale"
 
     def __post_init__(self) -> None:
         if not 1 <= self.levels <= 4:
@@ -59,11 +66,17 @@ class Config:
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, so that maps keep their size, got {self.kernel}")
         settings.positive(self, "bits", "reduction", "text_std", "lr", "decay")
+        if self.relevant_weight != "balanced":
+            settings.positive(self, "relevant_weight")
         settings.not_negative(self, "momentum")
 
 
 class DSPAH(Method):
     """Two towers of four levels with attention; codes are regressed onto fine-grained similarity."""
+
+    SHORT = MappingProxyType(
+        {"optimizer": "adam", "lr": 1e-3, "decay": 0.03, "relevant_weight": "balanced", "text": "words"}
+    )
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
@@ -82,7 +95,7 @@ class DSPAH(Method):
     def phases(self) -> tuple[Phase, ...]:
         """Algorithm 1: a pass over the images, then one over the texts."""
         c = self.config
-        optimizer = Optimizer(kind="sgd", lr=c.lr, momentum=c.momentum, decay=c.decay)
+        optimizer = Optimizer(kind=c.optimizer, lr=c.lr, momentum=c.momentum, decay=c.decay)
         return (
             Phase(name="image", modules=("backbone", "image_tower"), reads="image", optimizer=optimizer),
             Phase(name="text", modules=("text_tower",), reads="text", optimizer=optimizer),
@@ -107,9 +120,12 @@ class DSPAH(Method):
             own_NK, other_NK = other_NK, own_NK
         similarity = losses.label_cosine if self.config.similarity == "fine" else losses.relevance
         s_BN = similarity(batch.labels_BL, memory.labels_NL)
+        weight = self.config.relevant_weight
+        if weight == "balanced":
+            weight = (1 - memory.relevant_share) / memory.relevant_share
         return {
-            "inter": similarity_regression(codes, other_NK, s_BN),
-            "intra": similarity_regression(codes, own_NK, s_BN),
+            "inter": similarity_regression(codes, other_NK, s_BN, weight),
+            "intra": similarity_regression(codes, own_NK, s_BN, weight),
             "quantisation": losses.quantisation(codes, memory.consensus_NK[batch.index_B]),
         }
 
@@ -122,13 +138,14 @@ class DSPAH(Method):
         return u_BK
 
 
-def similarity_regression(u_BK: Tensor, v_NK: Tensor, s_BN: Tensor) -> Tensor:
-    """L = mean_ij ((<u_i, v_j> + K) / 2 - s_ij K)^2.
+def similarity_regression(u_BK: Tensor, v_NK: Tensor, s_BN: Tensor, relevant_weight: float = 1.0) -> Tensor:
+    """L = mean_ij w_ij ((<u_i, v_j> + K) / 2 - s_ij K)^2,   w_ij = relevant_weight where s_ij > 0, else 1.
 
-    Source: eq. 5.  Deviation: the mean over pairs in place of the sum.
+    Source: eq. 5.  Deviations: the mean over pairs in place of the sum; weights, 1 in the paper.
     """
     bits = u_BK.shape[-1]
-    return ((u_BK @ v_NK.T + bits) / 2 - s_BN * bits).square().mean()
+    weight_BN = torch.where(s_BN > 0, relevant_weight, 1.0)
+    return (((u_BK @ v_NK.T + bits) / 2 - s_BN * bits).square() * weight_BN).mean()
 
 
 class CrossLevel(nn.Module):
@@ -162,12 +179,14 @@ class CrossLevel(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Bag of words (B, D) to u_BK: the four stages of `ResidualText`, weighed as those of an image."""
+    """Bag of words (B, D) to u_BK: the four stages of a network, weighed as those of an image."""
 
     def __init__(self, dim: int, config: Config) -> None:
         super().__init__()
-        self.stages = ResidualText(dim)
-        self.levels = CrossLevel(ResidualText.channels[-config.levels :], config)
+        self.stages = ResidualText(dim) if config.text == "multiscale" else ResidualWords(dim)
+        self.levels = CrossLevel(self.stages.channels[-config.levels :], config)
+        if config.text == "words":
+            return
         for parameter in [*self.stages.parameters(), *self.levels.attention.parameters()]:
             if parameter.dim() > 1:
                 nn.init.normal_(parameter, std=config.text_std)

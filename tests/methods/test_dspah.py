@@ -51,28 +51,36 @@ def similarity(a: list[float], b: list[float], kind: str) -> float:
     return shared / math.sqrt(sum(a) * sum(b)) if shared else 0.0
 
 
-def regression(u_BK: Tensor, v_NK: Tensor, labels_BL: Tensor, labels_NL: Tensor, kind: str) -> float:
+def regression(
+    u_BK: Tensor, v_NK: Tensor, labels_BL: Tensor, labels_NL: Tensor, kind: str, weight: float
+) -> float:
     """Eq. 5, one pair at a time, over B N."""
     total = 0.0
     for u, a in zip(u_BK.tolist(), labels_BL.tolist(), strict=True):
         for v, b in zip(v_NK.tolist(), labels_NL.tolist(), strict=True):
             inner = sum(x * y for x, y in zip(u, v, strict=True))
-            total += ((inner + K) / 2 - similarity(a, b, kind) * K) ** 2
+            s = similarity(a, b, kind)
+            total += ((inner + K) / 2 - s * K) ** 2 * (weight if s > 0 else 1)
     return total / len(u_BK) / len(v_NK)
 
 
 @pytest.mark.parametrize("phase", ["image", "text"])
-@pytest.mark.parametrize("kind", ["fine", "hard"])
-def test_terms_equal_the_loops(phase: str, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "weight"), [("fine", 1.0), ("hard", 3.0), ("fine", "balanced")])
+def test_terms_equal_the_loops(phase: str, kind: str, weight: float | str) -> None:
     """inter against the other memory, intra against the own one, quantisation against the consensus."""
-    method, items, codes = dspah(replace(CONFIG, similarity=kind)), batch(), memory()
+    method = dspah(replace(CONFIG, similarity=kind, relevant_weight=weight))
+    items, codes = batch(), memory()
+    share = (
+        sum((a * b).sum() > 0 for a in codes.labels_NL for b in codes.labels_NL) / len(codes.labels_NL) ** 2
+    )
+    factor = float((1 - share) / share) if weight == "balanced" else float(weight)
     consensus_NK = codes.consensus_NK.clone()
     terms = method(phase, items, codes)
     own, other = (codes.image_NK, codes.text_NK) if phase == "image" else (codes.text_NK, codes.image_NK)
     u_BK = own[items.index_B]
     expected = {
-        "inter": regression(u_BK, other, items.labels_BL, codes.labels_NL, kind),
-        "intra": regression(u_BK, own, items.labels_BL, codes.labels_NL, kind),
+        "inter": regression(u_BK, other, items.labels_BL, codes.labels_NL, kind, factor),
+        "intra": regression(u_BK, own, items.labels_BL, codes.labels_NL, kind, factor),
         "quantisation": sum(
             (consensus_NK[row, k].item() - u_BK[i, k].item()) ** 2
             for i, row in enumerate(items.index_B.tolist())
