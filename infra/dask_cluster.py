@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import dask
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed
 
 from infra.storage import home
@@ -44,11 +43,12 @@ def connect(
             yield client
         return
     variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    settings = {f"distributed.nanny.pre-spawn-environ.{name}": str(threads) for name in variables}
+    # Nanny's own argument: its configuration yields to what the caller's environment says.
+    environment = {name: str(threads) for name in variables}
     (home() / "dask").mkdir(parents=True, exist_ok=True)
     with (
-        dask.config.set(settings),
         LocalCluster(
+            env=environment,
             n_workers=workers,
             threads_per_worker=1,
             processes=True,

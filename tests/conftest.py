@@ -16,7 +16,7 @@ from tests import s3_server
 from tests.s3_server import BUCKET, S3Server
 
 # Set before Prefect is imported: the first import of its server on a fresh machine outlasts the default 20 s.
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 # One token for all Rays of the session: a process keeps the first token that it has read.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -75,19 +76,25 @@ def start(folder: Path) -> S3Server:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free, and 10000 above which they are free too (SeaweedFS takes those for gRPC)."""
-    found: list[int] = []
-    while len(found) < count:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            if port < 50000 and port not in found:
-                try:
-                    other.bind(("127.0.0.1", port + 10000))
-                except OSError:
-                    continue
-                found.append(port)
+    """Ports that are free, and 10000 above which they are free too (SeaweedFS takes those for gRPC).
+
+    Both lie below the ports that a kernel gives to whoever asks for any (32768 and up on Linux), and above
+    those that Ray gives its workers (up to 19999), so that nobody takes one before the server does.
+    """
+    candidates = random.sample(range(20000, 22700), 200)
+    found = [port for port in candidates if _is_free(port) and _is_free(port + 10000)][:count]
+    if len(found) < count:
+        raise RuntimeError(f"{len(found)} of {count} ports between 20000 and 22700 are free")
     return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _wait(server: S3Server, log: Path) -> None:

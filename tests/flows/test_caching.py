@@ -40,9 +40,8 @@ def test_outage_is_not_a_miss(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_within_a_flow(tmp_path, monkeypatch):
+def test_within_a_flow(tmp_path, prefect_server):
     """As Prefect tasks both calls give the same reference."""
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
     store = open_store(str(tmp_path / "store"))
 
     @flow
