@@ -70,10 +70,9 @@ def test_terms_equal_the_loops(phase: str, kind: str, weight: float | str) -> No
     """inter against the other memory, intra against the own one, quantisation against the consensus."""
     method = dspah(replace(CONFIG, similarity=kind, relevant_weight=weight))
     items, codes = batch(), memory()
-    share = (
-        sum((a * b).sum() > 0 for a in codes.labels_NL for b in codes.labels_NL) / len(codes.labels_NL) ** 2
-    )
-    factor = float((1 - share) / share) if weight == "balanced" else float(weight)
+    relevant = sum(bool((a * b).any()) for a in codes.labels_NL for b in codes.labels_NL)
+    irrelevant = len(codes.labels_NL) ** 2 - relevant
+    factor = irrelevant / relevant if weight == "balanced" else float(weight)
     consensus_NK = codes.consensus_NK.clone()
     terms = method(phase, items, codes)
     own, other = (codes.image_NK, codes.text_NK) if phase == "image" else (codes.text_NK, codes.image_NK)
