@@ -144,7 +144,7 @@ def similarity_regression(u_BK: Tensor, v_NK: Tensor, s_BN: Tensor, relevant_wei
     Source: eq. 5.  Deviations: the mean over pairs in place of the sum; weights, 1 in the paper.
     """
     bits = u_BK.shape[-1]
-    weight_BN = torch.where(s_BN > 0, relevant_weight, 1.0)
+    weight_BN = 1 + (relevant_weight - 1) * (s_BN > 0).to(s_BN.dtype)
     return (((u_BK @ v_NK.T + bits) / 2 - s_BN * bits).square() * weight_BN).mean()
 
 
