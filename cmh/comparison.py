@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
+from cmh import methods
+
 RUNS = pa.schema(
     [
         ("dataset", pa.string()),
@@ -77,7 +79,7 @@ def table(summed: pa.Table, dataset: str, direction: str) -> list[dict[str, str]
     for (method, source), by_bits in found.items():
         minutes = [row["minutes"] for row in by_bits.values() if row["minutes"] is not None]
         shown.append(
-            {"method": method}
+            {"method": named(method)}
             | {f"{bits} bits": _cell(by_bits[bits]) if bits in by_bits else "" for bits in lengths}
             | {"minutes": f"{np.mean(minutes):.1f}" if minutes else "", "published in": source}
         )
@@ -109,6 +111,12 @@ def latex(rows: Sequence[Mapping[str, str]], caption: str) -> str:
             r"\end{table}",
         ]
     )
+
+
+def named(method: str) -> str:
+    """Real-valued methods are marked as such: their embeddings have as many numbers as codes have bits."""
+    ours = method in methods.available()
+    return f"{method} (real-valued)" if ours and methods.load(method).real_valued else method
 
 
 def _cell(row: Mapping[str, Any]) -> str:

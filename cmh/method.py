@@ -95,7 +95,7 @@ class Method(nn.Module, ABC):
     """Fields of `Config` that do well in few epochs on frozen features; the defaults are the paper's."""
     maps: ClassVar[bool] = False  # reads places of an image: frozen features as stage maps, not pooled
     sequences: ClassVar[bool] = False  # reads words in their order: `transforms.sequences`, not bags of words
-    real_valued: ClassVar[bool] = False  # retrieved by the cosine of embeddings of `bits` numbers, not by codes
+    real_valued: ClassVar[bool] = False  # no codes: embeddings of `bits` numbers, ranked by cosine
     bits: int
     keep: How = "most"  # which bits a short code keeps, of a method with `significance`
     stages: tuple[int, ...] = (-1,)  # which of the backbone's stages a method without phases reads

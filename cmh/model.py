@@ -77,8 +77,10 @@ class Model:
         return self
 
     @torch.inference_mode()
-    def encode_images(self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def encode_images(self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[Any]:
         """Packed codes (B, P) of uint8 RGB images (H, W, 3) of any size, cut and resized as in preprocessing.
+
+        Of a real-valued method, embeddings (B, K) float32.
 
         Raises:
             ValueError: an image of another shape or type.
@@ -90,8 +92,8 @@ class Model:
         )
 
     @torch.inference_mode()
-    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.uint8]:
-        """Packed codes (B, P) of texts; words outside the vocabulary do not count.
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[Any]:
+        """Packed codes (B, P) of texts, or embeddings; words outside the vocabulary do not count.
 
         Raises:
             ValueError: the model learnt from text features.
@@ -118,7 +120,9 @@ class Model:
         maps = [adaptive_avg_pool2d(stage, self.facts.grid) for stage in self.backbone(*pixels)]
         return tuple(stage if self.facts.grid == 1 else stage.half().float() for stage in maps)
 
-    def _codes(self, u_BK: Tensor) -> NDArray[np.uint8]:
+    def _codes(self, u_BK: Tensor) -> NDArray[Any]:
+        if self.method.real_valued:
+            return u_BK.float().cpu().numpy()
         return encode.codes(u_BK.float().cpu().numpy(), self.order)
 
 

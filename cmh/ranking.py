@@ -1,11 +1,13 @@
 """Metrics of one definite order of ties: that of a stable sort by distance, which keeps the database order.
 
 Published code mostly ranks this way (or by an unstable sort, which nobody can reproduce).  Its numbers change
-when the database is reordered; `cmh.metrics` gives those that do not.
+when the database is reordered; `cmh.metrics` gives those that do not.  Real-valued embeddings, which have few
+ties, are ranked by cosine.
 
 Everything follows from the ranks (1, 2, ...) of a query's relevant items, ascending.
 
-Shape suffixes: Q = queries, N = database items, P = bytes of a packed code, L = labels, R = relevant items.
+Shape suffixes: Q = queries, N = database items, P = bytes of a packed code, K = numbers of an embedding,
+L = labels, R = relevant items.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +21,8 @@ from cmh.hamming import Codes
 
 Ranks = NDArray[np.int64]
 Measure = Callable[[Ranks], float]
+
+_DIGITS = 6  # of a cosine that count: embeddings of equal items, in float32, may differ in the next
 
 
 def evaluate(
@@ -34,17 +38,34 @@ def evaluate(
 
     Example: `evaluate(..., {"map": average_precision, "map@50": lambda r: average_precision(r, 50)})`.
     """
-    query_labels_QB = histograms.pack_labels(query_labels_QL)
-    labels_NB = histograms.pack_labels(database_labels_NL)
 
-    def measure(q: int) -> list[float]:
-        distance_N = hamming.distances(query_QP[q : q + 1], database_NP)[0]
-        relevant_N = (labels_NB & query_labels_QB[q]).any(axis=1)
-        rank_R = stable_ranks(distance_N, relevant_N)
-        return [function(rank_R) for function in measures.values()]
+    def distances(q: int) -> NDArray[Any]:
+        distance_N: NDArray[Any] = hamming.distances(query_QP[q : q + 1], database_NP)[0]
+        return distance_N
 
-    score_QM = np.array(pool.run(measure, range(len(query_QP)), threads))
-    return dict(zip(measures, score_QM.T, strict=True))
+    return _measured(distances, query_labels_QL, database_labels_NL, measures, threads)
+
+
+def evaluate_cosine(
+    query_QK: NDArray[np.float32],
+    database_NK: NDArray[np.float32],
+    query_labels_QL: ArrayLike,
+    database_labels_NL: ArrayLike,
+    measures: Mapping[str, Measure],
+    *,
+    threads: int | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """As `evaluate`, of embeddings: the highest cosine first; cosines that agree to 6 digits are ties.
+
+    An embedding of zeros has cosine 0 with all.
+    """
+    unit_QK, unit_NK = _unit_rows(query_QK), _unit_rows(database_NK)
+
+    def distances(q: int) -> NDArray[Any]:
+        cosine_N: NDArray[np.float64] = (unit_NK @ unit_QK[q]).round(_DIGITS)
+        return -cosine_N
+
+    return _measured(distances, query_labels_QL, database_labels_NL, measures, threads)
 
 
 def stable_ranks(distance_N: NDArray[Any], relevant_N: NDArray[np.bool_]) -> Ranks:
@@ -81,3 +102,29 @@ def precision_at(rank_R: Ranks, k: int) -> float:
 
 def _sum_of_precisions(rank_R: Ranks) -> float:
     return float((np.arange(1, len(rank_R) + 1) / rank_R).sum())
+
+
+def _measured(
+    distances: Callable[[int], NDArray[Any]],
+    query_labels_QL: ArrayLike,
+    database_labels_NL: ArrayLike,
+    measures: Mapping[str, Measure],
+    threads: int | None,
+) -> dict[str, NDArray[np.float64]]:
+    """Every measure of every query, of which `distances` gives those to all database items."""
+    query_labels_QB = histograms.pack_labels(query_labels_QL)
+    labels_NB = histograms.pack_labels(database_labels_NL)
+
+    def measure(q: int) -> list[float]:
+        relevant_N = (labels_NB & query_labels_QB[q]).any(axis=1)
+        rank_R = stable_ranks(distances(q), relevant_N)
+        return [function(rank_R) for function in measures.values()]
+
+    score_QM = np.array(pool.run(measure, range(len(query_labels_QB)), threads))
+    return dict(zip(measures, score_QM.T, strict=True))
+
+
+def _unit_rows(x_NK: NDArray[np.float32]) -> NDArray[np.float64]:
+    length_N1 = np.linalg.norm(x_NK.astype(np.float64), axis=1, keepdims=True)
+    rows_NK: NDArray[np.float64] = x_NK / np.where(length_N1 == 0, 1, length_N1)
+    return rows_NK

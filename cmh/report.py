@@ -29,11 +29,14 @@ UNIFIED: Mapping[str, tuple[str, str]] = {
 
 CROSS_MODAL = ("image_to_text", "text_to_image")
 
+COSINE = "cosine"  # the ranking of real-valued embeddings, in place of codes (`cmh.embedding_report`)
+STORED = ("stored", COSINE)  # rankings by all that is stored: one of the two
+
 METRICS = pa.schema(
     [
         ("direction", pa.string()),
         ("bits", pa.int32()),
-        ("ranking", pa.string()),  # which bits were kept: stored (the prefix), or a named order, or a floor
+        ("ranking", pa.string()),  # bits kept: stored (the prefix), a named order, or a floor; or COSINE
         ("metric", pa.string()),
         ("value", pa.float64()),
         ("low", pa.float64()),  # 95% bootstrap interval over queries; null where there is none
@@ -49,7 +52,7 @@ CURVES = pa.schema(
         ("y", pa.float64()),  # precision
     ]
 )
-_RANKS = (1, 10, 50, 100, 500, 1000)
+RANKS = (1, 10, 50, 100, 500, 1000)
 
 
 class Judged:
@@ -158,7 +161,7 @@ def _scores(found: metrics.Retrieval, radius: int) -> Iterable[dict[str, Any]]:
         "chance": found.chance,
     }
     database = int(found.histograms.all_QD[0].sum())
-    ranks = [k for k in _RANKS if k <= database]
+    ranks = [k for k in RANKS if k <= database]
     values |= {f"map_at_{k}": found.map_at(k) for k in ranks if k >= 50}
     values |= {f"precision_at_{k}": found.precision_at(k) for k in ranks}
     return [_map(found), *({"metric": name, "value": value} for name, value in values.items())]
@@ -199,22 +202,23 @@ def _floor(judged: Judged, lengths: Sequence[int]) -> Iterable[dict[str, Any]]:
         yield where | _map(random.retrieval(direction, bits))
 
 
-def value(table: pa.Table, metric: str, direction: str, bits: int, ranking: str = "stored") -> float:
-    """One figure of a METRICS table.
+def value(table: pa.Table, metric: str, direction: str, bits: int, ranking: str | None = None) -> float:
+    """One figure of a METRICS table; without a ranking, by what is stored.
 
     Raises:
         ValueError: it is not there.
     """
-    for row in select(table, metric, ranking):
+    rankings = STORED if ranking is None else (ranking,)
+    for row in select(table, metric, *rankings):
         if (row["direction"], row["bits"]) == (direction, bits):
             return float(row["value"])
-    raise ValueError(f"the report has no {metric} of {direction} at {bits} bits ({ranking})")
+    raise ValueError(f"the report has no {metric} of {direction} at {bits} bits ({' or '.join(rankings)})")
 
 
-def select(table: pa.Table, metric: str, ranking: str | None = None) -> list[dict[str, Any]]:
-    """Rows of a METRICS table with this metric (and this ranking), as dicts."""
+def select(table: pa.Table, metric: str, *rankings: str) -> list[dict[str, Any]]:
+    """Rows of a METRICS table with this metric (and one of these rankings), as dicts."""
     rows: list[dict[str, Any]] = table.to_pylist()
-    return [r for r in rows if r["metric"] == metric and ranking in (None, r["ranking"])]
+    return [r for r in rows if r["metric"] == metric and (not rankings or r["ranking"] in rankings)]
 
 
 def panels(curves: pa.Table, curve: str, directions: Sequence[str]) -> dict[str, dict[str, Curve]]:

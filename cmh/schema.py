@@ -43,6 +43,12 @@ CODES: Mapping[str, Array] = {
 }
 """`codes.zarr` of a *codes* artifact: packed codes of every item, bits in significance order."""
 
+EMBEDDINGS: Mapping[str, Array] = {
+    "image_embedding": Array(("N", "K"), "float32"),
+    "text_embedding": Array(("N", "K"), "float32"),
+}
+"""`codes.zarr` of a real-valued method: it has no codes, and its embeddings are ranked by cosine."""
+
 IMAGE_ROWS = pa.schema(
     [
         ("id", pa.string()),

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cmh import checkpoint, hamming, metrics, nested, parallel, schedule
+from cmh import checkpoint, nested, parallel, schedule
 from cmh.checkpoint import State
 from cmh.dataset import Items, Slice, batches
 from cmh.divergence import CollapsedCodes as CollapsedCodes
@@ -32,6 +32,7 @@ from cmh.encode import device_of, encode
 from cmh.memory import CodeMemory, Side
 from cmh.method import Batch, Method, Phase
 from cmh.schedule import Step
+from cmh.validation import mean_average_precision, refuse_unsound
 
 REVISION = 1  # raised when a change here alters what training gives
 VALIDATION_DATABASE = 4096  # training items that the validation queries search, evenly taken
@@ -203,28 +204,15 @@ class _Run:
         database = self.train.every(math.ceil(len(self.train) / VALIDATION_DATABASE))
         image_query, text_query = (self._validation_codes(side, epoch) for side in ("image", "text"))
         image_database, text_database = (self._codes(database, side) for side in ("image", "text"))
-        pairs = (image_query, text_database), (text_query, image_database)
-        lengths = [*self.config.prefixes, self.method.bits]
-        forward, backward = (
-            np.mean([self._map(query, found, database, bits) for bits in lengths]) for query, found in pairs
+        labels = self.validation.label, database.label
+        return (
+            mean_average_precision(self.method, image_query, text_database, *labels),
+            mean_average_precision(self.method, text_query, image_database, *labels),
         )
-        return float(forward), float(backward)
-
-    def _map(
-        self, query_nK: NDArray[np.float32], found_nK: NDArray[np.float32], database: Items, bits: int
-    ) -> float:
-        query, found = (hamming.pack(u_nK[:, :bits]) for u_nK in (query_nK, found_nK))
-        return metrics.evaluate(query, found, self.validation.label, database.label, bits).map
 
     def _validation_codes(self, side: Side, epoch: int) -> NDArray[np.float32]:
         u_nK = self._codes(self.validation, side)
-        if not np.isfinite(u_nK).all():
-            raise NonFiniteLoss("validation", 0, epoch, {f"{side} codes": float("nan")})
-        if len(u_nK) > 1 and ((u_nK >= 0) == (u_nK[0] >= 0)).all():
-            raise CollapsedCodes(
-                f"all {len(u_nK)} validation items have the same {side} code after epoch {epoch}; lower the "
-                "learning rate, take a larger batch, or weight relevant pairs higher if they are rare"
-            )
+        refuse_unsound(self.method, u_nK, side, epoch)
         return u_nK
 
     def _codes(self, items: Items, side: Side) -> NDArray[np.float32]:

@@ -145,7 +145,8 @@ def tables(store: Store, draft: Draft, runs: pa.Table, datasets: tuple[str, ...]
         page.append(f"![map_by_bits](map_by_bits_{dataset}.png)")
     page.append(
         "MAP over the whole ranking, ties in expectation. ± is half the 95% interval of the mean over seeds "
-        "(Student's t); minutes are wall time of training on the machine that ran it. Published figures are "
+        "(Student's t); real-valued methods are ranked by the cosine of embeddings, of as many numbers as "
+        "codes have bits; minutes are wall time of training on the machine that ran it. Published figures are "
         "for the papers' own splits and networks."
     )
     draft.write_bytes("README.md", ("\n\n".join(page) + "\n").encode())
@@ -158,7 +159,7 @@ def _draw(draft: Draft, summed: pa.Table, runs: pa.Table, dataset: str) -> None:
     for row in summed.to_pylist():
         if row["dataset"] != dataset or row["source"] is not None or row["map"] is None:
             continue
-        points = lines[row["direction"]].setdefault(row["method"], {})
+        points = lines[row["direction"]].setdefault(comparison.named(row["method"]), {})
         low, high = (row["map"] if end is None else end for end in (row["low"], row["high"]))
         points[row["bits"]] = (row["map"], low, high)
     floors = [r["chance"] for r in runs.to_pylist() if r["dataset"] == dataset and r["chance"] is not None]

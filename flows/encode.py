@@ -1,11 +1,13 @@
 """Encode every item of a dataset, both modalities, with a trained model: model and dataset in, codes out.
 
 Reads:   model, dataset (dataset.zarr), images or features
-Writes:  codes.zarr {image, text}: packed codes by falling significance; codes.json: what they are made of;
+Writes:  codes.zarr {image, text}: packed codes by falling significance, or of a real-valued method
+         {image_embedding, text_embedding}; codes.json: what they are made of;
          unified.safetensors, the model's, where it learnt codes of both modalities of the training items
 Resumes: shard by shard; one Dask task encodes the rows of one shard and writes that shard whole
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,8 +17,8 @@ import torch
 import zarr
 
 from cmh import encode as encoding
+from cmh import methods, schema
 from cmh import model as models
-from cmh import schema
 from cmh.dataset import read_items
 from cmh.memory import Side
 from cmh.model import Model
@@ -67,7 +69,8 @@ def encode(
     inputs = artifacts.open_artifact(store, source).zarr(f"{source.kind}.zarr")
     total = schema.array(zarr.open_group(items, mode="r"), "text").shape[0]
     out = draft.zarr("codes.zarr")
-    _create(zarr.open_group(out, mode="a"), total, len(facts["order"]))
+    arrays = _arrays(facts["method"])
+    _create(zarr.open_group(out, mode="a"), arrays, total, len(facts["order"]))
 
     maps = (facts["grid"] or 1) > 1
     parts = [Part(a, min(a + ROWS, total), items, inputs, out, maps) for a in range(0, total, ROWS)]
@@ -80,11 +83,12 @@ def encode(
         dask_cluster.provide(client, "model", partial(_load, store, model))
 
         def done(part: Part, _: None) -> None:
-            draft.finish_part(_name(part), [f"codes.zarr/{side}/c/{part.start // ROWS}/0" for side in SIDES])
+            files = [f"codes.zarr/{name}/c/{part.start // ROWS}/0" for name in arrays]
+            draft.finish_part(_name(part), files)
             advance(part.stop - part.start)
 
         dask_cluster.map_parts(client, _encode, waiting, describe=_name, on_done=done)
-    schema.validate(zarr.open_group(out, mode="r"), schema.CODES)
+    schema.validate(zarr.open_group(out, mode="r"), arrays)
     if "unified.safetensors" in trained.files:
         draft.write_bytes("unified.safetensors", trained.read_bytes("unified.safetensors"))
     draft.write_json(
@@ -99,15 +103,21 @@ def _name(part: Part) -> str:
     return f"rows-{part.start}-{part.stop}"
 
 
-def _create(group: zarr.Group, items: int, bits: int) -> None:
-    for side in SIDES:
-        if side not in group:
+def _arrays(method: str) -> Mapping[str, schema.Array]:
+    """What is written: for the image and for the text, codes or embeddings."""
+    return schema.EMBEDDINGS if methods.load(method).real_valued else schema.CODES
+
+
+def _create(group: zarr.Group, arrays: Mapping[str, schema.Array], items: int, bits: int) -> None:
+    for name, spec in arrays.items():
+        width = bits if spec.dims[1] == "K" else -(-bits // 8)
+        if name not in group:
             group.create_array(
-                side,
-                shape=(items, -(-bits // 8)),
-                dtype="uint8",
-                chunks=(ROWS, -(-bits // 8)),
-                shards=(ROWS, -(-bits // 8)),
+                name,
+                shape=(items, width),
+                dtype=spec.dtype,
+                chunks=(ROWS, width),
+                shards=(ROWS, width),
                 config={"write_empty_chunks": True},  # a shard of zeros is a shard, not a gap
             )
 
@@ -130,6 +140,7 @@ def _encode(part: Part) -> None:
         sequences=model.method.sequences,
         image_size=model.facts.image_size,
     )
-    for side in SIDES:
+    for side, name in zip(SIDES, _arrays(model.facts.method), strict=True):
         u_NK = encoding.encode(model.method, items, side, BATCH)
-        schema.array(out, side)[part.start : part.stop] = encoding.codes(u_NK, model.order)
+        kept = u_NK if model.method.real_valued else encoding.codes(u_NK, model.order)
+        schema.array(out, name)[part.start : part.stop] = kept

@@ -1,7 +1,8 @@
 """Measure a model's codes: codes in, report out.
 
 Reads:  codes (codes.zarr, codes.json), dataset (labels, splits)
-Writes: metrics.parquet, curves.parquet, README.md, map_by_bits / pr_curves / precision_at_n as PNG and SVG
+Writes: metrics.parquet, curves.parquet, README.md, map_by_bits / pr_curves / precision_at_n as PNG and SVG;
+        of real-valued embeddings, only what does not need codes
 """
 
 from collections.abc import Mapping
@@ -11,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 import zarr
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from cmh import figures, report, schema, significance
+from cmh import embedding_report, figures, report, schema, significance
 from flows.caching import artifact_task
 from flows.experiments import Evaluation
-from flows.report_card import card
+from flows.report_card import card, embedding_card
 from infra import artifacts
 from infra.artifacts import Draft, Reading, Ref, Target
 from infra.storage import Store
@@ -39,20 +41,37 @@ def target(codes: Ref, dataset: Ref, evaluation: Evaluation) -> Target:
 @artifact_task(name="evaluate")
 def evaluate(store: Store, draft: Draft, codes: Ref, dataset: Ref, evaluation: Evaluation) -> None:
     """Compare every query with the whole database, in all four directions, at every length."""
-    read = artifacts.open_artifact(store, codes)
+    read, items = (artifacts.open_artifact(store, ref) for ref in (codes, dataset))
     facts = read.read_json("codes.json")
-    judged = _judged(read, artifacts.open_artifact(store, dataset))
-    lengths = _lengths(evaluation.bits, facts["bits"])
-    metrics, curves = report.measure(judged, lengths, evaluation.radius, _orders(facts))
+    packed = zarr.open_group(read.zarr("codes.zarr"), mode="r")
+    if "image_embedding" in packed:
+        metrics, curves = _measure_embeddings(packed, items)
+        names, page = _draw(draft, _precision(curves, metrics)), embedding_card
+    else:
+        judged, lengths = _judged(read, packed, items), _lengths(evaluation.bits, facts["bits"])
+        metrics, curves = report.measure(judged, lengths, evaluation.radius, _orders(facts))
+        names, page = _draw(draft, _figures(metrics, curves)), card
     draft.write_table("metrics.parquet", metrics)
     draft.write_table("curves.parquet", curves)
-    names = _draw(draft, metrics, curves)
-    draft.write_bytes("README.md", card(codes, facts, metrics, names).encode())
+    draft.write_bytes("README.md", page(codes, facts, metrics, names).encode())
 
 
-def _judged(codes: Reading, dataset: Reading) -> report.Judged:
-    packed = zarr.open_group(codes.zarr("codes.zarr"), mode="r")
+def _measure_embeddings(packed: zarr.Group, dataset: Reading) -> tuple[pa.Table, pa.Table]:
+    schema.validate(packed, schema.EMBEDDINGS)
+    embedding = {side: schema.array(packed, f"{side}_embedding")[:] for side in ("image", "text")}
+    return embedding_report.measure(embedding, *_labels(dataset))
+
+
+def _labels(dataset: Reading) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    """Labels of all items; rows of the queries and of the database."""
     items = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
+    label_NL, query, database = (
+        schema.array(items, name)[:] for name in ("label", "split/query", "split/database")
+    )
+    return label_NL, query, database
+
+
+def _judged(codes: Reading, packed: zarr.Group, dataset: Reading) -> report.Judged:
     sides = {side: schema.array(packed, side)[:] for side in ("image", "text")}
     learnt = None
     if "unified.safetensors" in codes.files:
@@ -60,13 +79,7 @@ def _judged(codes: Reading, dataset: Reading) -> report.Judged:
         learnt = unified["row"]
         sides["unified"] = np.zeros_like(sides["image"])
         sides["unified"][learnt] = unified["code"]
-    return report.Judged(
-        sides,
-        schema.array(items, "label")[:],
-        schema.array(items, "split/query")[:],
-        schema.array(items, "split/database")[:],
-        learnt,
-    )
+    return report.Judged(sides, *_labels(dataset), learnt)
 
 
 def _lengths(wanted: tuple[int, ...], bits: int) -> list[int]:
@@ -84,8 +97,7 @@ def _orders(facts: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
     return {how: np.array(significance.ranking(stored_K, how)) for how in ways}
 
 
-def _draw(draft: Draft, metrics: pa.Table, curves: pa.Table) -> list[str]:
-    """Write every figure as PNG and SVG; returns the PNGs' names."""
+def _figures(metrics: pa.Table, curves: pa.Table) -> dict[str, Figure]:
     floor = report.select(metrics, "chance")[0]["value"]
     by_bits: dict[str, dict[str, dict[int, tuple[float, float, float]]]] = {
         direction: {} for direction in report.CROSS_MODAL
@@ -94,20 +106,26 @@ def _draw(draft: Draft, metrics: pa.Table, curves: pa.Table) -> list[str]:
         if row["direction"] in by_bits and row["ranking"] != "random codes":
             line = by_bits[row["direction"]].setdefault(row["ranking"], {})
             line[row["bits"]] = (row["value"], row["low"], row["high"])
-    directions = list(dict.fromkeys(row["direction"] for row in curves.to_pylist()))
-    drawn = {
+    panels = report.panels(curves, "pr", _directions(curves))
+    return {
         "map_by_bits": figures.map_by_bits(by_bits, floor),
-        "pr_curves": figures.curves(
-            report.panels(curves, "pr", directions), x="recall", y="precision", floor=floor
-        ),
-        "precision_at_n": figures.curves(
-            report.panels(curves, "precision_at", directions),
-            x="N",
-            y="precision@N",
-            logarithmic=True,
-            floor=floor,
-        ),
-    }
+        "pr_curves": figures.curves(panels, x="recall", y="precision", floor=floor),
+    } | _precision(curves, metrics)
+
+
+def _precision(curves: pa.Table, metrics: pa.Table) -> dict[str, Figure]:
+    panels = report.panels(curves, "precision_at", _directions(curves))
+    floor = report.select(metrics, "chance")[0]["value"]
+    drawn = figures.curves(panels, x="N", y="precision@N", logarithmic=True, floor=floor)
+    return {"precision_at_n": drawn}
+
+
+def _directions(curves: pa.Table) -> list[str]:
+    return list(dict.fromkeys(row["direction"] for row in curves.to_pylist()))
+
+
+def _draw(draft: Draft, drawn: Mapping[str, Figure]) -> list[str]:
+    """Write every figure as PNG and SVG; returns the PNGs' names."""
     for name, figure in drawn.items():
         draft.write_bytes(f"{name}.png", figures.render(figure, "png"))
         draft.write_bytes(f"{name}.svg", figures.render(figure, "svg"))

@@ -13,16 +13,20 @@ _ARROWS = {name: name.replace("_to_", " → ") for name in (*report.DIRECTIONS, 
 
 def map_table(metrics: pa.Table) -> list[dict[str, str]]:
     """MAP@all with its interval, by direction and length: the table that papers print."""
-    rows = report.select(metrics, "map", "stored")
+    rows = report.select(metrics, "map", *report.STORED)
     return [
         {"direction": _ARROWS[direction]}
         | {
-            f"{row['bits']} bits": f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+            _length(row): f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
             for row in rows
             if row["direction"] == direction
         }
         for direction in dict.fromkeys(row["direction"] for row in rows)
     ]
+
+
+def _length(row: Mapping[str, Any]) -> str:
+    return f"{row['bits']} {'numbers, real-valued' if row['ranking'] == report.COSINE else 'bits'}"
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:
@@ -55,6 +59,29 @@ def card(codes: Ref, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequ
         "- `unified`: against the training items alone, each coded from both of its modalities, as published "
         "tables of some methods have it; a database that holds one modality of an item cannot do that.\n"
         f"- Model `{facts['model']}`, dataset `{facts['dataset']}`, codes `{codes.address}`.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def embedding_card(codes: Ref, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequence[str]) -> str:
+    """README.md of a report on a real-valued method."""
+    numbers = facts["bits"]
+    chance = report.value(metrics, "chance", "image_to_text", numbers)
+    without = report.value(metrics, "queries_without_relevant", "image_to_text", numbers)
+    sections = [
+        f"# {codes.name}: retrieval with real-valued embeddings of {numbers} numbers",
+        f"**Real-valued**: {facts['method']} gives no binary codes; an embedding takes {4 * numbers} bytes, "
+        f"a code of {numbers} bits {-(-numbers // 8)}. These figures are for comparison. MAP over the whole "
+        "ranking by cosine, ties in database order, with 95% bootstrap intervals over queries. Chance (share "
+        f"of relevant items): {chance:.3f}.",
+        markdown(map_table(metrics)),
+        *(f"![{name}]({name})" for name in pictures),
+        "## All figures",
+        _details(metrics, numbers),
+        "Curves by radius, hash lookup, bounds over ties, NDCG, prefixes and instance recall are left out: "
+        "they are measured of codes.",
+        f"A query without any relevant item counts 0: {without:.0f} here. Model `{facts['model']}`, dataset "
+        f"`{facts['dataset']}`, embeddings `{codes.address}`.",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -111,7 +138,7 @@ def _rankings(metrics: pa.Table) -> list[str]:
 
 
 def _details(metrics: pa.Table, bits: int) -> str:
-    rows = [r for r in metrics.to_pylist() if r["bits"] == bits and r["ranking"] == "stored"]
+    rows = [r for r in metrics.to_pylist() if r["bits"] == bits and r["ranking"] in report.STORED]
     names = list(dict.fromkeys(r["metric"] for r in rows))
     return markdown(
         [

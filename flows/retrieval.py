@@ -67,6 +67,12 @@ class Engine:
                 f"{codes.ref.address} is a {codes.ref.kind}, not codes; list codes with `cmh ls codes`"
             )
         made_of = codes.read_json("codes.json")
+        packed = zarr.open_group(codes.zarr("codes.zarr"), mode="r")
+        if "image_embedding" in packed:
+            raise ValueError(
+                f"{codes.ref.address} holds real-valued embeddings of {made_of['method']}, which is here for "
+                "comparison only; search needs binary codes: name others with --codes (`cmh ls codes`)"
+            )
         if "images" not in made_of:
             raise ValueError(
                 f"{codes.ref.address} were made of features that the dataset brought along: there are no "
@@ -77,7 +83,7 @@ class Engine:
         )
         return cls(
             models.load(model.local()),
-            zarr.open_group(codes.zarr("codes.zarr"), mode="r"),
+            packed,
             zarr.open_group(dataset.zarr("dataset.zarr"), mode="r"),
             zarr.open_group(images.zarr("images.zarr"), mode="r"),
             dataset.read_table("items.parquet"),

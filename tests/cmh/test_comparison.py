@@ -56,6 +56,13 @@ def test_a_table_has_a_row_per_method_and_a_column_per_length() -> None:
     assert comparison.table(both, "toy", "text_to_image") == []
 
 
+def test_real_valued_methods_are_marked() -> None:
+    """A row that is not of codes says so; others are not touched."""
+    runs = pa.Table.from_pylist([run("acmr", 0, 0.6), run("scahn", 0, 0.5)], comparison.RUNS)
+    rows = comparison.table(comparison.summary(runs), "toy", "image_to_text")
+    assert [row["method"] for row in rows] == ["acmr (real-valued)", "scahn"]
+
+
 def test_latex_escapes_what_would_not_compile() -> None:
     """Every line of the body ends a row; arrows, signs and underscores are commands; the source is a mark."""
     tex = comparison.latex([{"method": "a_b", "16 bits": "0.6 ± 0.1", "published in": "x"}], "A → B.")

@@ -96,3 +96,18 @@ def test_stable_map_lies_between_worst_and_best_order() -> None:
     ]
     bounds = metrics.evaluate(query_QP, database_NP, *labels, 6)
     assert bounds.map_at(None, "worst") < stable.mean() < bounds.map_at(None, "best")
+
+
+def test_cosine_ranks_by_angle_and_keeps_ties_in_database_order() -> None:
+    """Length does not count; directions that differ by rounding keep their order; zero is a right angle."""
+    query_QK = np.array([[2.0, 0.0]], np.float32)
+    third = np.float32(1 / 3)
+    database_NK = np.array([[-1, 0], [0, 0], [third, third], [3, 3 + 1e-6], [5, 0.1]], np.float32)
+    measures = {"rank": lambda rank_R: float(rank_R[0])}
+    ranks = []
+    for n in range(5):
+        labels_NL = np.zeros((5, 1), np.uint8)
+        labels_NL[n] = 1
+        found = ranking.evaluate_cosine(query_QK, database_NK, np.ones((1, 1), np.uint8), labels_NL, measures)
+        ranks.append(found["rank"][0])
+    assert ranks == [5, 4, 2, 3, 1]

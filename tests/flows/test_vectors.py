@@ -14,9 +14,10 @@ from safetensors.numpy import load
 from scipy.io import savemat
 
 from cmh import encode as encoding
-from cmh import hamming, metrics, model, report, schema, solver
+from cmh import hamming, metrics, model, ranking, report, schema, solver
 from flows import encode, evaluate, preprocess, train, vectors
-from flows.experiments import Evaluation, Experiment, Resources
+from flows.experiments import Evaluation, Experiment, Resources, Training
+from flows.retrieval import Engine
 from infra import artifacts
 from infra.artifacts import Ref
 from infra.storage import Store
@@ -129,6 +130,40 @@ def test_the_report_names_both_kinds_of_database_codes(
         assert report.value(table, "map", direction, 16) == pytest.approx(expected)
     page = artifacts.open_artifact(local_store, done).read_bytes("README.md").decode()
     assert "image → unified" in page
+
+
+@pytest.mark.slow
+def test_real_valued_embeddings_go_all_the_way(
+    local_store: Store, tmp_path: Path, entry: dict[str, Any], dask: str
+) -> None:
+    """A method with phases trains on such data; the report is by cosine and says so; a search is refused."""
+    entry["split"] = {"published": True, "validation": 0.2}
+    wanted = experiment(tmp_path, entry, "acmr")
+    wanted = wanted.model_copy(update={"training": Training(epochs=4, batch_size=16)})
+    features, dataset = prepared(local_store, wanted)
+    made = trained(local_store, wanted, dataset, features)
+    target = encode.target(made, dataset, features)
+    resources = Resources(threads=1, dask=dask)
+    codes = encode.encode.compute(local_store, target, made, dataset, features, features, resources).ref
+    aims = Evaluation(bits=(8, 16))
+    done = evaluate.evaluate.compute(
+        local_store, evaluate.target(codes, dataset, aims), codes, dataset, aims
+    ).ref
+    method = model.load(artifacts.open_artifact(local_store, made).local()).method
+    asked, text = (
+        encoding.encode(method, items, side) for items, side in ((QUERY, "image"), (TRAIN, "text"))
+    )
+    measures = {"map": ranking.average_precision}
+    expected = ranking.evaluate_cosine(asked, text, QUERY.label, TRAIN.label, measures)["map"].mean()
+    read = artifacts.open_artifact(local_store, done)
+    table = read.read_table("metrics.parquet")
+    assert report.value(table, "map", "image_to_text", 16) == pytest.approx(expected, abs=1e-4)
+    assert set(table["bits"].to_pylist()) == {16}
+    page = read.read_bytes("README.md").decode()
+    assert "16 numbers, real-valued" in page
+    assert "pr_curves.png" not in read.files
+    with pytest.raises(ValueError, match="real-valued embeddings of acmr"):
+        Engine.open(local_store, codes.address)
 
 
 def test_shares_are_no_split_of_a_publisher(

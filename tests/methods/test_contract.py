@@ -13,15 +13,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cmh import backbones, encode, hamming, methods, metrics, trainer
+from cmh import backbones, encode, hamming, methods, trainer
 from cmh.backbones import Frozen
 from cmh.dataset import Items, to_text
 from cmh.memory import CodeMemory
 from cmh.method import Batch, Inputs, Method
+from cmh.validation import mean_average_precision
 
 N, D, L, K, CHANNELS = 32, 60, 4, 16, (6, 8, 10, 12)
 INPUTS = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)
 SMALLER: dict[str, dict[str, float]] = {  # to save time
+    "acmr": {"lr": 1e-2},
     "adah": {"hidden": 128, "text_hidden": 128, "text_features": 64, "lr": 2e-3},
     "dvsh": {"hidden": 64, "lr": 4e-3},
     "mlsph": {"hidden": 64, "features": 32},
@@ -155,12 +157,12 @@ def trained(name: str, epochs: int) -> Method:
 
 @pytest.mark.parametrize("name", with_phases())
 def test_32_pairs_are_learnt_by_heart(name: str) -> None:
-    """MAP above 0.95 both ways on the pairs themselves."""
+    """MAP above 0.95 both ways on the pairs themselves, by cosine where there are no codes."""
     method = trained(name, epochs=40)
-    image, text = (hamming.pack(encode.encode(method, pairs(method), side)) for side in ("image", "text"))
+    image, text = (encode.encode(method, pairs(method), side) for side in ("image", "text"))
     label = pairs().label
-    assert metrics.evaluate(image, text, label, label, K).map > 0.95
-    assert metrics.evaluate(text, image, label, label, K).map > 0.95
+    assert mean_average_precision(method, image, text, label, label) > 0.95
+    assert mean_average_precision(method, text, image, label, label) > 0.95
 
 
 @pytest.mark.parametrize("name", with_phases())
