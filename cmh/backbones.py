@@ -16,19 +16,24 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cmh import cnn_f, efficientnet, vgg
+from cmh import clip_vit, cnn_f, efficientnet, vgg
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of the RGB values 0 to 255, as torchvision's weights expect
 IMAGENET_STD = (58.395, 57.12, 57.375)
-NAMES = ("cnn_f", "efficientnet_lite0", "resnet18", "resnet34", "vgg19")
+# What files of weights hold beside our networks: classifiers, and the text network of CLIP.
+BESIDE = (
+    *("fc.", "classifier.", "token_embedding.", "positional_embedding", "transformer.", "ln_final."),
+    *("text_projection", "logit_scale", "logit_bias"),
+)
+NAMES = ("clip_vit_b32", "cnn_f", "efficientnet_lite0", "resnet18", "resnet34", "vgg19")
 
 
 class Backbone(nn.Module):
     """A network with its normalisation: uint8 (B, 3, H, W) RGB to float32 stage maps (B, C_s, H_s, W_s).
 
     `channels` are the C_s of the stages, at strides 4, 8, 16 and 32 (vgg19: 2 to 16; cnn_f: 4 to 16, and the
-    vector of its fully connected layers).  `pretrained` says where the weights
-    came from: "default", "none", or the file's name.
+    vector of its fully connected layers; clip_vit_b32: 32, three times, and the vector of its embedding).
+    `pretrained` says where the weights came from: "default", "none", or the file's name.
     """
 
     mean: Tensor
@@ -113,6 +118,8 @@ def load(name: str, weights: str | Path = "default") -> Backbone:
         channels, mean, std = efficientnet.CHANNELS, (127.0,) * 3, (128.0,) * 3  # as its weights expect
     elif name == "cnn_f":
         network, channels, mean, std = cnn_f.CNNF(), cnn_f.CHANNELS, IMAGENET_MEAN, (1.0,) * 3
+    elif name == "clip_vit_b32":
+        network, channels, mean, std = clip_vit.ClipViT(), clip_vit.CHANNELS, clip_vit.MEAN, clip_vit.STD
     elif name == "vgg19":
         network, channels, mean, std = vgg.VGG19(), vgg.CHANNELS, IMAGENET_MEAN, IMAGENET_STD
     else:
@@ -157,6 +164,8 @@ def _downloaded(name: str) -> dict[str, Tensor]:
             "there are no default weights of cnn_f; give the path of a .safetensors file with the names of "
             'cmh.cnn_f, or choose weights "none"'
         )
+    if name == "clip_vit_b32":
+        return _read(clip_vit.download())
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         state: dict[str, Tensor] = weights.get_state_dict(check_hash=True, weights_only=True)
@@ -190,11 +199,11 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _fill(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
-    """Load `state`, less its classifier; its names are the publisher's or those of `Backbone`."""
+    """Load `state`, less what is `BESIDE`; its names are the publisher's or those of `Backbone`."""
     ours = {re.sub(r"(^|\.)_", r"\1", key).removeprefix("network."): v for key, v in state.items()}
     expected = network.state_dict()
     missing = sorted(k for k in expected if k not in ours and not k.endswith("num_batches_tracked"))
-    unknown = sorted(k for k in ours if k not in expected and not k.startswith(("fc.", "classifier.")))
+    unknown = sorted(k for k in ours if k not in expected and not k.startswith(BESIDE))
     odd = sorted(k for k in expected if k in ours and ours[k].shape != expected[k].shape)
     for problem, keys in (("lack", missing), ("hold unknown", unknown), ("have another shape of", odd)):
         if keys:

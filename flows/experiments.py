@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cmh import methods
+from cmh import clip_vit, methods
 from data_catalog import catalog
 
 GRID = 4  # what efficientnet_lite0's last stage has at 128 pixels
@@ -24,12 +24,20 @@ class _Settings(BaseModel):
 class Backbone(_Settings):
     """The image network below the method's own layers."""
 
-    name: Literal["cnn_f", "efficientnet_lite0", "resnet18", "resnet34", "vgg19"] = "efficientnet_lite0"
+    name: Literal["clip_vit_b32", "cnn_f", "efficientnet_lite0", "resnet18", "resnet34", "vgg19"] = (
+        "efficientnet_lite0"
+    )
     weights: str = Field("default", description="'default' (ImageNet), 'none', or a local weights file")
     frozen: bool = Field(
         True, description="True: cached features; False: fine-tuned end to end, the papers' way"
     )
     image_size: int = Field(128, ge=32, le=512, description="pixels, square, that the network reads")
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "Backbone":
+        if self.name == "clip_vit_b32":
+            clip_vit.check(self.image_size, self.image_size)
+        return self
 
 
 class Training(_Settings):

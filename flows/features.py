@@ -102,6 +102,8 @@ def _identity(backbone: Backbone) -> str:
         return sources.file_or_folder(Path(backbone.weights))
     if backbone.name == "efficientnet_lite0":
         return sources.catalogued_weights(backbone.name)
+    if backbone.name == "clip_vit_b32":
+        return "openai"
     return "torchvision"  # its version fixes the file, which has its hash in its name
 
 

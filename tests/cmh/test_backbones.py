@@ -176,7 +176,9 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
 
 def test_unknown_backbone_lists_the_known() -> None:
     """A misspelt name is answered with the names there are."""
-    with pytest.raises(ValueError, match="'vgg' unknown; available: cnn_f, efficientnet_lite0, resnet18"):
+    with pytest.raises(
+        ValueError, match="'vgg' unknown; available: clip_vit_b32, cnn_f, efficientnet_lite0, resnet18"
+    ):
         backbones.load("vgg")
 
 

@@ -92,3 +92,9 @@ def test_target_depends_on_the_file_not_on_its_name(images, weights, tmp_path):
     assert targets[0] == targets[1]
     copy.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert features.target(images, Backbone(name="resnet18", weights=str(copy))).identity != targets[0]
+
+
+def test_clip_asks_for_its_size_or_its_package_at_once():
+    """The settings are refused, before anything is decoded, with what to set or to install."""
+    with pytest.raises(ValueError, match=r"pip install 'cmh\[clip\]'|set its image_size to 224"):
+        Backbone(name="clip_vit_b32", image_size=128)
