@@ -11,7 +11,7 @@ a global concurrency limit of that name: `prefect gcl create cross-modal-hashing
 
 from collections.abc import Callable
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from prefect import flow
@@ -23,6 +23,7 @@ from cmh.divergence import CollapsedCodes, NonFiniteLoss
 from data_catalog import published
 from flows import pipeline
 from flows.caching import artifact_task
+from flows.contenders import Contender, contender
 from flows.experiments import Backbone, Evaluation, Experiment, Resources, Training
 from flows.report_card import markdown
 from infra import artifacts
@@ -33,10 +34,21 @@ REVISION = 1
 LIMIT = "cross-modal-hashing"
 
 
+class Run(NamedTuple):
+    """One pipeline, and the lengths whose figures are read from its report."""
+
+    contender: Contender
+    experiment: Experiment
+    lengths: tuple[int, ...]
+
+
 class Comparison(BaseModel, frozen=True, extra="forbid"):
     """Which runs are made: every method on every dataset at every length, with every seed."""
 
-    methods: tuple[str, ...] = Field(("scahn", "dspah"), description="files of cmh/methods")
+    methods: tuple[str, ...] = Field(
+        ("scahn", "dspah"),
+        description="files of cmh/methods, or method:variant; `cmh methods NAME` lists them",
+    )
     datasets: tuple[str, ...] = Field(("emoji",), description="entries of data_catalog")
     bits: tuple[int, ...] = Field((16, 32, 64), description="code lengths, each trained for")
     seeds: int = Field(3, ge=1, description="runs of each, with the seeds 0, 1, …")
@@ -46,26 +58,34 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _runs_are_possible(self) -> "Comparison":
-        self.experiments()
+        self.runs()
         return self
 
-    def experiments(self) -> list[Experiment]:
+    def runs(self) -> list[Run]:
         """The runs, those that share a dataset one after the other."""
         return [
-            Experiment(
-                dataset=dataset,
-                method=method,
-                bits=bits,
-                seed=seed,
-                limit=self.limit,
-                backbone=self.backbone,
-                training=self.training,
-                evaluation=Evaluation(bits=(bits,)),
-            )
-            for dataset, method, bits, seed in product(
-                self.datasets, self.methods, self.bits, range(self.seeds)
-            )
+            Run(who, self._experiment(dataset, who, trained, read, seed), read)
+            for dataset, who in product(self.datasets, map(contender, self.methods))
+            for (trained, read), seed in product(who.trained(self.bits).items(), range(self.seeds))
         ]
+
+    def _experiment(
+        self, dataset: str, who: Contender, trained: int, read: tuple[int, ...], seed: int
+    ) -> Experiment:
+        training = self.training
+        if nested := who.prefixes(self.bits):
+            training = training.model_copy(update={"prefixes": nested})
+        return Experiment(
+            dataset=dataset,
+            method=who.method,
+            bits=trained,
+            settings=dict(who.settings),
+            seed=seed,
+            limit=self.limit,
+            backbone=self.backbone,
+            training=training,
+            evaluation=Evaluation(bits=read),
+        )
 
 
 @flow(name="compare", persist_result=False, validate_parameters=False)
@@ -74,16 +94,21 @@ def compare(wanted: Comparison, resources: Resources, tell: Callable[[str], None
     store = open_store()
     rows: list[dict[str, Any]] = []
     reports: dict[str, str] = {}
-    every = wanted.experiments()
-    for number, experiment in enumerate(every, start=1):
-        key = f"{experiment.dataset}/{experiment.method}/{experiment.bits}/{experiment.seed}"
+    every = wanted.runs()
+    for number, run in enumerate(every, start=1):
+        experiment = run.experiment
+        key = f"{experiment.dataset}/{run.contender.name}/{experiment.bits}/{experiment.seed}"
         with concurrency(LIMIT, occupy=1):
-            made, found = _run(store, experiment, resources)
+            made, found = _run(store, run, resources)
         rows += found
         if made is not None:
             reports[key] = made.content
         if tell is not None:
-            told = ", ".join(f"{r['direction']} {r['error'] or format(r['map'], '.3f')}" for r in found)
+            told = ", ".join(
+                f"{r['direction']} {r['error'] or format(r['map'], '.3f')}"
+                for r in found
+                if r["bits"] == experiment.bits
+            )
             tell(f"{number} of {len(every)}  {key}  {told}")
     target = Target(
         "comparison",
@@ -95,23 +120,27 @@ def compare(wanted: Comparison, resources: Resources, tell: Callable[[str], None
     return tables(store, target, pa.Table.from_pylist(rows, comparison.RUNS), wanted.datasets)
 
 
-def _run(
-    store: Store, experiment: Experiment, resources: Resources
-) -> tuple[Ref | None, list[dict[str, Any]]]:
-    """One pipeline: its report, and a row per direction."""
-    about = experiment.model_dump(include={"dataset", "method", "bits", "seed"})
+def _run(store: Store, run: Run, resources: Resources) -> tuple[Ref | None, list[dict[str, Any]]]:
+    """One pipeline: its report, and a row per length and direction."""
+    about = {"dataset": run.experiment.dataset, "method": run.contender.name, "seed": run.experiment.seed}
+    places = list(product(run.lengths, report.CROSS_MODAL))
     try:
-        done = {one.ref.kind: one.ref for one in pipeline.start(experiment, resources)}
+        done = {one.ref.kind: one.ref for one in pipeline.start(run.experiment, resources)}
     except (CollapsedCodes, NonFiniteLoss) as error:
-        return None, [about | {"direction": d, "error": str(error)} for d in report.CROSS_MODAL]
+        return None, [about | {"bits": b, "direction": d, "error": str(error)} for b, d in places]
     metrics = artifacts.open_artifact(store, done["report"]).read_table("metrics.parquet")
     about |= {"minutes": _minutes(store, done["model"]), "error": None}
-    return done["report"], [
-        about
-        | {"direction": direction}
-        | {name: report.value(metrics, name, direction, experiment.bits) for name in ("map", "chance")}
-        for direction in report.CROSS_MODAL
-    ]
+    return done["report"], [about | _figures(metrics, run, bits, direction) for bits, direction in places]
+
+
+def _figures(metrics: pa.Table, run: Run, bits: int, direction: str) -> dict[str, Any]:
+    ranking = None if bits == run.experiment.bits else run.contender.ranking
+    return {
+        "bits": bits,
+        "direction": direction,
+        "map": report.value(metrics, "map", direction, bits, ranking),
+        "chance": report.value(metrics, "chance", direction, bits),
+    }
 
 
 def _minutes(store: Store, model: Ref) -> float | None:
@@ -146,8 +175,8 @@ def tables(store: Store, draft: Draft, runs: pa.Table, datasets: tuple[str, ...]
     page.append(
         "MAP over the whole ranking, ties in expectation. ± is half the 95% interval of the mean over seeds "
         "(Student's t); real-valued methods are ranked by the cosine of embeddings, of as many numbers as "
-        "codes have bits; minutes are wall time of training on the machine that ran it. Published figures are "
-        "for the papers' own splits and networks."
+        "codes have bits; minutes are wall time of training on the machine that ran it. Published figures "
+        "are for the papers' own splits and networks."
     )
     draft.write_bytes("README.md", ("\n\n".join(page) + "\n").encode())
     draft.write_bytes("comparison.tex", ("\n\n".join(tex) + "\n").encode())

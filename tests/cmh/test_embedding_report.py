@@ -1,4 +1,4 @@
-"""The report of real-valued embeddings against a slow ranking by cosine, on embeddings with a planted signal."""
+"""The report of real-valued embeddings against a slow ranking by cosine, of embeddings with a signal."""
 
 import numpy as np
 import pytest
