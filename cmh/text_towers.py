@@ -1,11 +1,11 @@
-"""Text networks that read a bag of words.
+"""Text networks that read a bag of words, and one that reads them in their order.
 
 `ResidualText` gives the maps of four stages (source: Wang et al., SCAHN, Neurocomputing 400, 2020,
 section 3), `ResidualWords` those of four fully connected ones,
-`mlp` is the two-layer network of the field's first deep methods.
+`mlp` is the two-layer network of the field's first deep methods, `WordSequence` a recurrent one.
 
 Shape suffixes: B = batch, D = text dimensions (words), C = channels, J = columns, O = outputs, N = words of
-all texts of the batch.
+all texts of the batch, T = words of a sequence, H = hidden units.
 """
 
 from collections.abc import Sequence
@@ -149,6 +149,35 @@ class MultiScaleLinear(nn.Module):
             averages = functional.avg_pool1d(text_BD[:, None], kernel)[:, 0]
             sums_BO = sums_BO + linear(functional.relu(averages * weight + bias))
         return sums_BO
+
+
+class WordSequence(nn.Module):
+    """Word numbers (B, T) int32, 0 behind the last one, to what an LSTM knows after each word: (B, T', H).
+
+    T' are the words of the batch's longest text.  Source: Hochreiter and Schmidhuber, Long Short-Term Memory,
+    Neural Computation 9, 1997, with torch's initial weights; word vectors N(0, std).
+    """
+
+    def __init__(self, dim: int, hidden: int, std: float = 0.1) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(dim + 1, hidden, padding_idx=0)
+        with torch.no_grad():
+            self.embedding.weight[1:].normal_(0, std)
+        self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
+
+    def forward(self, tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """The states (B, T', H), and whether there is a word (B, T'); no text is without a first one."""
+        there_BT = tokens_BT > 0
+        there_BT[:, 0] = True
+        longest = int(there_BT.sum(1).max())
+        state_BTH, _ = self.lstm(self.embedding(tokens_BT[:, :longest]))
+        return state_BTH, there_BT[:, :longest]
+
+
+def mean_over_words(x_BTO: Tensor, there_BT: Tensor) -> Tensor:
+    """(B, O): the average over the words that are there."""
+    weight_BT1 = there_BT[:, :, None].to(x_BTO.dtype)
+    return (x_BTO * weight_BT1).sum(1) / weight_BT1.sum(1)
 
 
 def mlp(dim: int, hidden: int, out: int, std: float = 0.01) -> nn.Sequential:

@@ -17,12 +17,12 @@ SETTINGS = {"bits": 16}
 SIZE = 32
 
 
-def _model(*, frozen: bool) -> model.Model:
+def _model(*, frozen: bool, name: str = "scahn", length: int | None = None) -> model.Model:
     torch.manual_seed(0)
     backbone = backbones.load("resnet18", "none")
-    method = model.build("scahn", SETTINGS, backbone, frozen=frozen, text_dim=len(WORDS), labels=2)
+    method = model.build(name, SETTINGS, backbone, frozen=frozen, text_dim=len(WORDS), labels=2)
     facts = model.facts(
-        "scahn",
+        name,
         method,
         SETTINGS,
         "resnet18",
@@ -32,6 +32,7 @@ def _model(*, frozen: bool) -> model.Model:
         image_size=SIZE,
         text_dim=len(WORDS),
         labels=2,
+        length=length,
     )
     return model.Model(method.eval(), backbone.eval(), facts, WORDS, ("red", "blue"))
 
@@ -74,6 +75,19 @@ def test_raw_inputs_give_what_the_data_set_way_gives(saved):
     u = {side: encode.encode(made.method, items, side) for side in ("image", "text")}
     assert np.array_equal(made.encode_images(images), encode.codes(u["image"], made.order))
     assert np.array_equal(made.encode_texts(texts), encode.codes(u["text"], made.order))
+
+
+def test_a_model_that_reads_words_in_their_order_cuts_texts_as_its_dataset_did(tmp_path):
+    """Codes of raw texts are those of the dataset's sequences of three words, from the folder alone too."""
+    made = _model(frozen=True, name="dvsh", length=3)
+    model.save(made, tmp_path)
+    texts = ["word3 unknown word4", "Word7, word59! word7 word1", "word7 word59 word7", "nothing known", ""]
+    tokens = torch.from_numpy(transforms.sequences(texts, WORDS, 3))
+    expected = encode.codes(made.method.encode_text(tokens).detach().numpy(), made.order)
+    for one in (made, model.load(tmp_path)):
+        assert np.array_equal(one.encode_texts(texts), expected)
+    assert np.array_equal(expected[1], expected[2])
+    assert len(np.unique(expected, axis=0)) == 3
 
 
 def test_images_of_any_size_are_fitted():

@@ -15,7 +15,7 @@ from scipy.io import savemat
 
 from cmh import encode as encoding
 from cmh import hamming, metrics, model, ranking, report, schema, solver
-from flows import encode, evaluate, preprocess, train, vectors
+from flows import encode, evaluate, pipeline, preprocess, train, vectors
 from flows.experiments import Evaluation, Experiment, Resources, Training
 from flows.retrieval import Engine
 from infra import artifacts
@@ -177,3 +177,12 @@ def test_shares_are_no_split_of_a_publisher(
     images = Ref(kind="images", name="x", identity="0" * 64, content="0" * 64)
     with pytest.raises(ValueError, match="knows no publisher's split"):
         preprocess.dataset_target(images, experiment(tmp_path, entry).entry)
+
+
+def test_text_features_have_no_order_of_words(
+    local_store: Store, tmp_path: Path, entry: dict[str, Any]
+) -> None:
+    """A method that reads sequences is refused before anything is fetched."""
+    with pytest.raises(ValueError, match="dvsh reads words in their order, and small brings text features"):
+        next(pipeline.steps(local_store, experiment(tmp_path, entry, "dvsh"), Resources(threads=1)))
+    assert artifacts.list_artifacts(local_store) == []
