@@ -93,6 +93,8 @@ class Method(nn.Module, ABC):
     REVISION: ClassVar[int] = 1
     SHORT: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Fields of `Config` that do well in few epochs on frozen features; the defaults are the paper's."""
+    VARIANTS: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    """Ablations by name: fields of `Config`, put over those of the recipe."""
     maps: ClassVar[bool] = False  # reads places of an image: frozen features as stage maps, not pooled
     sequences: ClassVar[bool] = False  # reads words in their order: `transforms.sequences`, not bags of words
     real_valued: ClassVar[bool] = False  # no codes: embeddings of `bits` numbers, ranked by cosine

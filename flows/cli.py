@@ -204,31 +204,34 @@ def catalog(name: str | None = None, *, as_json: Json = False) -> None:
         print(entry.model_dump_json())
         return
     _out.print(f"[bold]{entry.title}[/bold]\n\n{entry.about}\n{entry.citation}")
-    show([{"source": n, **s.model_dump(include={"kind", "package", "version", "url", "path", "licence"})}
-          for n, s in entry.sources.items()], False, "Sources")  # fmt: skip
+    told = {"kind", "package", "version", "url", "path", "where", "licence"}
+    show([{"source": n} | s.model_dump(include=told) for n, s in entry.sources.items()], False, "Sources")
     _out.print(f"\nLabels ({len(entry.labels)}): {', '.join(entry.labels) or 'as the items have them'}")
     _out.print(f"Split: {entry.split.model_dump()}\nCounts: {entry.counts}")
 
 
 @app.command(group=_KNOW)
 def methods(name: str | None = None) -> None:
-    """List the methods, or show one's settings with their defaults."""
+    """List the methods, or show one's settings, the paper's and the short recipe's, and its variants."""
     import dataclasses
 
     from cmh import methods as known
 
     if name is None:
-        show(
-            [
-                {"method": one, "what": (known.load(one).__doc__ or "").split("\n")[0]}
-                for one in known.available()
-            ],
-            False,
-        )
+        show([{"method": one, "what": known.summary(one)} for one in known.available()], False)
         return
-    config = known.config(name, bits=64)
-    _out.print(known.load(name).__doc__)
-    show([{"setting": f.name, "default": getattr(config, f.name)} for f in dataclasses.fields(config)], False)
+    method, paper = known.load(name), known.config(name, bits=64)
+    _out.print(known.summary(name))
+    show(
+        [
+            {"setting": f.name, "paper": getattr(paper, f.name), "short": method.SHORT.get(f.name)}
+            for f in dataclasses.fields(paper)
+        ],
+        False,
+    )
+    if method.VARIANTS:
+        changes = {n: ", ".join(f"{k}={v!r}" for k, v in s.items()) for n, s in method.VARIANTS.items()}
+        show([{"variant": f"{name}:{n}", "changes": said} for n, said in changes.items()], False)
 
 
 @app.command(group=_KNOW)

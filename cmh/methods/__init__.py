@@ -33,6 +33,11 @@ def load(name: str) -> type[Method]:
     return cls
 
 
+def summary(name: str) -> str:
+    """What the method is, in one line: the first of its file."""
+    return (importlib.import_module(load(name).__module__).__doc__ or "").split("\n")[0]
+
+
 def solved(name: str) -> bool:
     """Whether the method is trained by `cmh.solver`, all items at once, and not by `cmh.trainer`."""
     return load(name).phases is Method.phases

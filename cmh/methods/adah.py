@@ -71,6 +71,14 @@ class ADAH(Method):
 
     maps = True
     SHORT = MappingProxyType({"lr": 1e-3})
+    VARIANTS = MappingProxyType(
+        {
+            "image_attention": {"attention": "image"},
+            "text_attention": {"attention": "text"},
+            "without_attention": {"attention": "none"},
+            "without_adversary": {"adversarial": False},
+        }
+    )
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)

@@ -1,4 +1,4 @@
-"""Canonical correlation analysis as a hash: the signs of the K most correlated pairs of directions.
+"""CCA: canonical correlation analysis as a hash, the signs of the K most correlated pairs of directions.
 
 Source: Hotelling, Relations between two sets of variates, Biometrika 1936; as the hashing baseline of Gong
 and Lazebnik, CVPR 2011, and of the SCM authors' code, whose ridge is the default.  Unsupervised: labels are

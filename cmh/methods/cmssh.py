@@ -1,4 +1,4 @@
-"""Cross-modal similarity-sensitive hashing: each bit a pair of thresholded projections, boosted one by one.
+"""CMSSH: similarity-sensitive hashing, each bit a pair of thresholded projections, boosted one by one.
 
 Source: Bronstein, Bronstein, Michel and Paragios, Data Fusion through Cross-modality Metric Learning using
 Similarity-Sensitive Hashing, CVPR 2010.  Of pairs (image i, text j) with s = +1 where labels are shared, else

@@ -1,4 +1,4 @@
-"""Cross-view hashing: the directions that bring the two views of an item together.
+"""CVH: cross-view hashing, the directions that bring the two views of an item together.
 
 Source: Kumar and Udupa, Learning Hash Functions for Cross-View Similarity Search, IJCAI 2011.  For two views
 and items that resemble only themselves, its generalised eigenproblem

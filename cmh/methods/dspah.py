@@ -77,6 +77,13 @@ class DSPAH(Method):
     SHORT = MappingProxyType(
         {"optimizer": "adam", "lr": 1e-3, "decay": 0.03, "relevant_weight": "balanced", "text": "words"}
     )
+    VARIANTS = MappingProxyType(
+        {
+            "without_attention": {"attention": False},
+            "last_level": {"levels": 1},
+            "hard_similarity": {"similarity": "hard"},
+        }
+    )
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)

@@ -36,6 +36,7 @@ class Config:
 
     bits: int = 64  # the paper reports 16 to 128
     stages: int = 4  # last stages that are fused: authors' code, `fusion num`
+    attention: bool = True  # False: ablation, stages count alike
     gamma: float = 0.01  # weight of the pairwise term: authors' code
     lambda_: float = 1.0  # weight of the intra-modal term: authors' code
     beta: float = 2.0  # weight of the quantisation: authors' code
@@ -80,6 +81,7 @@ class SCAHN(Method):
             "keep": "least",  # better on emoji, see the README
         }
     )
+    VARIANTS = MappingProxyType({"without_attention": {"attention": False}, "last_stage": {"stages": 1}})
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
@@ -92,9 +94,9 @@ class SCAHN(Method):
         self.bits = config.bits
         self.keep = config.keep
         self.backbone = backbone
-        self.image_tower = ImageTower(inputs.image_channels[-config.stages :], config.bits)
+        self.image_tower = ImageTower(inputs.image_channels[-config.stages :], config)
         network = (ResidualText if config.text == "multiscale" else ResidualWords)(inputs.text_dim)
-        self.text_tower = TextTower(network, config.stages, config.bits)
+        self.text_tower = TextTower(network, config)
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -168,8 +170,9 @@ class SCAHN(Method):
 class ImageTower(nn.Module):
     """Stage maps (B, C_s, H_s, W_s) to layers_SBK: average, batch norm, linear, tanh; their fusion."""
 
-    def __init__(self, channels: tuple[int, ...], bits: int) -> None:
+    def __init__(self, channels: tuple[int, ...], config: Config) -> None:
         super().__init__()
+        bits = config.bits
         self.heads = nn.ModuleList(
             nn.Sequential(nn.BatchNorm1d(c), nn.Linear(c, bits), nn.Tanh()) for c in channels
         )
@@ -177,7 +180,7 @@ class ImageTower(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.01)  # authors' code
                 nn.init.zeros_(module.bias)
-        self.fusion = Fusion(len(channels), bits)
+        self.fusion = Fusion(len(channels), config)
 
     def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
         pooled = [stage.mean((2, 3)) for stage in maps[-len(self.heads) :]]
@@ -190,8 +193,9 @@ class TextTower(nn.Module):
 
     hidden = 256  # paper
 
-    def __init__(self, network: ResidualText | ResidualWords, stages: int, bits: int) -> None:
+    def __init__(self, network: ResidualText | ResidualWords, config: Config) -> None:
         super().__init__()
+        stages, bits = config.stages, config.bits
         self.stages = network
         sizes = zip(network.channels[-stages:], network.widths[-stages:], strict=True)
         if isinstance(network, ResidualText):
@@ -200,7 +204,7 @@ class TextTower(nn.Module):
             self.heads = nn.ModuleList(
                 nn.Sequential(nn.Flatten(), nn.Linear(channels, bits), nn.Tanh()) for channels, _ in sizes
             )
-        self.fusion = Fusion(stages, bits)
+        self.fusion = Fusion(stages, config)
 
     def forward(self, text_BD: Tensor) -> Tensor:
         maps = self.stages(text_BD)[-len(self.heads) :]
@@ -227,9 +231,13 @@ class TextTower(nn.Module):
 class Fusion(nn.Module):
     """u = tanh(sum_s W_s * h_s), put behind the h_s: S codes (B, K) to (S + 1, B, K)."""
 
-    def __init__(self, stages: int, bits: int) -> None:
+    def __init__(self, stages: int, config: Config) -> None:
         super().__init__()
-        self.weight_SK = nn.Parameter(torch.empty(stages, bits).normal_(0.25, 1 / bits))  # authors' code
+        shape = (stages, config.bits)
+        if config.attention:
+            self.weight_SK = nn.Parameter(torch.empty(shape).normal_(0.25, 1 / config.bits))  # authors' code
+        else:
+            self.register_buffer("weight_SK", torch.full(shape, 1 / stages))
 
     def forward(self, codes: list[Tensor]) -> Tensor:
         h_SBK = torch.stack(codes)

@@ -1,4 +1,4 @@
-"""Semantic correlation maximisation: projections whose signs reproduce the similarity of labels.
+"""SCM: semantic correlation maximisation, projections whose signs reproduce the similarity of labels.
 
 Source: Zhang and Li, Large-Scale Supervised Multimodal Hashing with Semantic Correlation Maximization,
 AAAI 2014.  With L̃ the label rows at unit length and S = 2 L̃L̃ᵀ - 11ᵀ the wanted similarity,

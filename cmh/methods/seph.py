@@ -1,4 +1,4 @@
-"""Semantics-preserving hashing: codes whose Hamming distances follow a distribution over pairs of items.
+"""SePH: semantics-preserving hashing, codes whose distances follow a distribution over pairs of items.
 
 Source: Lin, Ding, Hu and Wang, Semantics-Preserving Hashing for Cross-View Retrieval, CVPR 2015.
 P_ij is proportional to the cosine of the label rows of i and j, Q_ij to 1 / (1 + |h_i - h_j|² / 4), i ≠ j:

@@ -14,13 +14,38 @@ from infra.storage import Store
 def test_every_method_meets_every_length_and_seed() -> None:
     """Runs that share a dataset follow one another; each is measured at its own length only."""
     wanted = Comparison(methods=("scm", "dspah"), datasets=("emoji", "wiki"), bits=(16, 32), seeds=2)
-    runs = wanted.experiments()
+    runs = [run.experiment for run in wanted.runs()]
     assert len(runs) == 16
     assert [run.dataset for run in runs] == ["emoji"] * 8 + ["wiki"] * 8
     assert len({(r.dataset, r.method, r.bits, r.seed) for r in runs}) == 16
     assert all(run.evaluation.bits == (run.bits,) for run in runs)
     with pytest.raises(ValidationError, match="method 'schan' unknown"):
         Comparison(methods=("schan",))
+
+
+def test_variants_change_the_settings() -> None:
+    """An ablation is the method with other settings; an unknown one is refused, with those it has."""
+    (run,) = Comparison(methods=("dspah:hard_similarity",), bits=(32,), seeds=1).runs()
+    assert run.experiment.method == "dspah"
+    assert run.experiment.config.similarity == "hard"
+    with pytest.raises(
+        ValidationError, match="it has: without_attention, last_level, hard_similarity, prefix"
+    ):
+        Comparison(methods=("dspah:soft",))
+
+
+def test_short_codes_of_one_long_model() -> None:
+    """Prefixes are read from the longest model alone, of nested codes with the loss on each prefix."""
+    wanted = Comparison(methods=("scahn:prefix", "scahn:random_bits", "scahn:nested"), seeds=1)
+    prefix, random_bits, nested = wanted.runs()
+    assert {(run.experiment.bits, run.lengths) for run in wanted.runs()} == {(64, (16, 32, 64))}
+    assert prefix.experiment == random_bits.experiment
+    assert prefix.experiment.training.prefixes == {}
+    assert nested.experiment.training.prefixes == {"16": 1.0, "32": 1.0}
+    assert (prefix.contender.ranking, random_bits.contender.ranking) == ("stored", "random")
+    for method in ("scm:nested", "scm:random_bits"):
+        with pytest.raises(ValidationError, match="it has: prefix"):
+            Comparison(methods=(method,))
 
 
 def test_tables_hold_our_runs_and_what_papers_print(local_store: Store) -> None:

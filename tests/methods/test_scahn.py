@@ -102,9 +102,12 @@ def test_balanced_pairs_weigh_as_much_as_the_others() -> None:
         torch.testing.assert_close(term, by_hand[name], rtol=1e-12, atol=0)
 
 
-def test_fusion_equals_the_loop() -> None:
-    """u_ik = tanh(sum_s W_sk h_sik), behind the stage codes, which stay as they are."""
-    fusion = Fusion(3, K).double()
+@pytest.mark.parametrize("attention", [True, False])
+def test_fusion_equals_the_loop(attention: bool) -> None:
+    """u_ik = tanh(sum_s W_sk h_sik), behind the stage codes, which stay as they are; W_sk = 1/S untrained."""
+    fusion = Fusion(3, replace(CONFIG, attention=attention)).double()
+    assert bool(list(fusion.parameters())) == attention
+    assert attention or bool((fusion.weight_SK == torch.tensor(1 / 3)).all())
     codes = [torch.randn(B, K, dtype=torch.float64).tanh() for _ in range(3)]
     layers = fusion(codes)
     assert torch.equal(layers[:3], torch.stack(codes))
