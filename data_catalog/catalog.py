@@ -76,7 +76,7 @@ class Local(Strict):
 
 
 class Manual(Strict):
-    """Files that their publisher gives only on request, or that are too large to fetch: you put them there.
+    """Files that their publisher gives on request only, or that are large or packed anew: you put them there.
 
     `path` lies below the downloads folder; it may be a link.  `where`: how to come by them.
     """
@@ -160,6 +160,14 @@ class Entry(Strict):
     split: Split | Published
     max_rejected: float = Field(0.01, ge=0, le=1, description="share of damaged items at which a run stops")
     counts: dict[str, int] = Field({}, description="what a build with these settings gives, for comparison")
+
+    def unlike(self, **found: int) -> str:
+        """What was counted otherwise than in `counts`, in words; empty if nothing was."""
+        return ", ".join(
+            f"{count} {what} in place of {self.counts[what]}"
+            for what, count in found.items()
+            if self.counts.get(what, count) != count
+        )
 
 
 class Weights(Strict):

@@ -96,7 +96,7 @@ def manual(below: str, where: str, sha256: str | None = None) -> Path:
     local = downloads() / below
     if not local.exists():
         raise FetchError(
-            f"{below} is not here, and its publisher lets nobody fetch it automatically.\nGet it: {where}\n"
+            f"{below} is not here, and no program fetches it.\nGet it: {where.strip()}\n"
             f"Put it, or a link to it, at {local}"
         )
     return path(local, sha256)

@@ -51,7 +51,7 @@ def available() -> list[str]:
     """Names of the readers.
 
     >>> available()
-    ['emoji', 'flickr8k', 'folder', 'wiki']
+    ['coco', 'emoji', 'flickr8k', 'folder', 'iaprtc12', 'mirflickr', 'nuswide', 'wiki']
     """
     return sorted(module.name for module in iter_modules(__path__))
 

@@ -38,6 +38,15 @@ def test_emoji_rules_name_traits_that_the_reader_gives():
     assert 40 <= len(rules) <= 50
 
 
+def test_counts_that_differ_are_told(tmp_path, fields):
+    """Only those that are catalogued are compared."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(fields | {"counts": {"items": 9, "labels": 2}}))
+    entry = catalog.load(path)
+    assert entry.unlike(records=12, items=9, labels=2) == ""
+    assert entry.unlike(records=12, items=8, labels=3) == "8 items in place of 9, 3 labels in place of 2"
+
+
 def test_weights():
     """Pretrained weights have a version, checksums and a licence; others are refused by name."""
     found = catalog.weights("efficientnet_lite0")
@@ -50,7 +59,7 @@ def test_weights():
 def test_unknown_dataset_lists_those_there_are():
     """The message says what is available and what else can be given."""
     with pytest.raises(
-        CatalogError, match=r"'emojo' is not in the catalog; available: emoji, .*wiki .*--images"
+        CatalogError, match=r"'emojo' is not in the catalog; available: coco, emoji, .*wiki .*--images"
     ):
         catalog.load("emojo")
 

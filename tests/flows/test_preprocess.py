@@ -135,10 +135,14 @@ def test_limit_takes_whole_groups(tmp_path, resources):
 ROWS = [(f"{i}.png", f"word{i % 5} red", "a" if i % 2 else "b|c") for i in range(20)]
 
 
-def test_folder_with_one_corrupt_image(tmp_path, resources):
-    """The damaged item is put aside with its reason, and only it."""
-    entry = folder_entry(tmp_path, ROWS, broken=["3.png"], max_rejected=0.1)
+def test_folder_with_one_corrupt_image(tmp_path, resources, monkeypatch):
+    """The damaged item is put aside with its reason, and only it; counts unlike the entry's are told."""
+    told: list[str] = []
+    monkeypatch.setattr(preprocess._log, "warning", told.append)
+    counts = {"records": 20, "items": 20, "labels": 3}
+    entry = folder_entry(tmp_path, ROWS, broken=["3.png"], max_rejected=0.1, counts=counts)
     images, dataset = build(entry, resources)
+    assert told == ["folder, unlike its catalog entry: 19 items in place of 20; are its sources whole?"]
     (rejected,) = dataset.read_table("rejected.parquet").to_pylist()
     assert rejected["id"] == "3.png"
     assert "truncated" in rejected["reason"] or "Truncated" in rejected["reason"]

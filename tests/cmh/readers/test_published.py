@@ -1,0 +1,131 @@
+"""The readers of published data sets over small ones of the same layouts: what is an item, what is wrong."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cmh import readers
+from data_catalog import catalog
+from tests.cmh.readers import published
+
+OPTIONS = {
+    "mirflickr": {"labels": ["plant_life", "sea"], "tag_photos": 3},
+    "nuswide": {"concepts": ["animal", "sky"]},
+    "coco": {"parts": ["train2014", "val2014"]},
+    "iaprtc12": {},
+}
+ITEMS = {  # id, group, text, labels, photo
+    "mirflickr": [
+        ("im1", "1", "sea", ("sea",), b"photo 1"),
+        ("im2", "2", "sea sand", ("plant_life", "sea"), b"photo 2"),
+        ("im3", "3", "sand sea", ("sea",), b"photo 3"),
+    ],
+    "nuswide": [
+        ("bear/0001_11", "11", "bear zoo", ("animal", "sky"), b"photo bear\\0001_11.jpg"),
+        ("sky/0001_13", "13", "sky", ("sky",), b"photo sky\\0001_13.jpg"),
+        ("sky/0003_11", "11", "bear", ("animal",), None),
+    ],
+    "coco": [
+        ("COCO_train2014_000000000009", None, "A man. A dog.", ("dog", "person"), b"photo 9"),
+        ("COCO_train2014_000000000025", None, "Sky.", (), b"photo 25"),
+        ("COCO_val2014_000000000042", None, "A woman.", ("person",), b"photo 42"),
+    ],
+    "iaprtc12": [("1", "1", "The Plaza a square;\na tree;", ("120", "7"), b"photo 1")],
+}
+
+
+def read(name: str, sources: dict[str, Path]) -> list[readers.Record]:
+    return list(readers.load(name).read(sources, OPTIONS[name]))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("pack", ["folder", "zip", "tar"])
+def test_records_of_a_small_set(tmp_path, name, pack):
+    """Items, texts, labels and photos of the publisher's layout, however it is packed."""
+    sources = getattr(published, name)(tmp_path)
+    if pack != "folder":
+        packed = {key: shutil.make_archive(str(tmp_path / f"packed-{key}"), pack, path)
+                  for key, path in sources.items()}  # fmt: skip
+        sources = {key: Path(path) for key, path in packed.items()}
+    for record, (id_, group, text, labels, photo) in zip(read(name, sources), ITEMS[name], strict=True):
+        assert (record.id, record.text, record.traits["labels"]) == (id_, text, labels)
+        assert record.group == group or group is None
+        if photo is None:
+            with pytest.raises(FileNotFoundError, match="is missing"):
+                record.image()
+        else:
+            assert record.image() == photo
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_catalog_gives_what_the_reader_reads(tmp_path, name):
+    """The entry's sources are those of the small set, and its options those that the reader is given here."""
+    (entry,) = (e for e in map(catalog.load, catalog.available()) if e.reader == name)
+    assert entry.sources.keys() == getattr(published, name)(tmp_path).keys()
+    assert entry.options.keys() == OPTIONS[name].keys()
+    assert {source.kind for source in entry.sources.values()} == {"manual"}
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "file", "text", "message"),
+    [
+        ("mirflickr", "annotations", "sea.txt", "1\n2 a\n", r"sea\.txt has 'a' where a photo's number goes"),
+        ("nuswide", "lists", "NUS_WID_Tags/All_Tags.txt", "11 bear\n", "has 5 lines and All_Tags.txt 1"),
+        ("nuswide", "lists", "Groundtruth/AllLabels/Labels_sky.txt", "1\n0\n", "each of 5 photos; it has 2"),
+        ("nuswide", "lists", "Groundtruth/AllLabels/Labels_sky.txt", "1\n0\n0\n2\n1\n", "should hold 0 or 1"),
+        ("coco", "annotations", "annotations/instances_val2014.json", "{", "val2014.json is not readable"),
+        ("coco", "annotations", "annotations/instances_val2014.json", "[" * 200_000, "recursion depth"),
+        ("coco", "annotations", "annotations/captions_train2014.json", "[]", "of train2014 are not as"),
+        ("iaprtc12", "regions", "00/labels.txt", "1 1\n", r"00/labels\.txt, line 1: expected the numbers"),
+    ],
+)  # fmt: skip
+def test_wrong_files_are_explained(tmp_path, name, source, file, text, message):
+    """The message names the file and what is wrong in it."""
+    sources = getattr(published, name)(tmp_path)
+    published.write(sources[source], {file: text})
+    with pytest.raises(ValueError, match=message):
+        read(name, sources)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "file", "message"),
+    [
+        ("mirflickr", "annotations", "sea.txt", r"has no sea\.txt; is it version 0\.80"),
+        ("mirflickr", "photos", "mirflickr/meta", "holds no file such as 'meta/tags"),
+        ("nuswide", "lists", "ImageList/Imagelist.txt", "holds no file such as .*Imagelist"),
+        (
+            "nuswide",
+            "lists",
+            "Groundtruth/AllLabels/Labels_sky.txt",
+            r"has no Labels_sky\.txt; it has animal",
+        ),
+        (
+            "coco",
+            "annotations",
+            "annotations/captions_val2014.json",
+            "holds no file such as .*captions_val2014",
+        ),
+        ("iaprtc12", "photos", "00", "holds no file such as"),
+    ],
+)
+def test_missing_files_are_named(tmp_path, name, source, file, message):
+    """One file or folder of the layout is not there."""
+    sources = getattr(published, name)(tmp_path)
+    gone = sources[source] / file
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    if name == "iaprtc12":
+        shutil.rmtree(sources[source] / "01")
+    with pytest.raises(ValueError, match=message):
+        read(name, sources)
+
+
+def test_a_list_reads_no_other_files(tmp_path):
+    """A photo's path that climbs out of the folder is a missing photo."""
+    sources = published.nuswide(tmp_path)
+    (tmp_path / "secret_1.jpg").write_bytes(b"secret")
+    names = ["..\\..\\secret_1.jpg"] * 5
+    published.write(sources["lists"], {"ImageList/Imagelist.txt": "\n".join(names)})
+    for record in read("nuswide", sources):
+        with pytest.raises(FileNotFoundError, match="is missing"):
+            record.image()
