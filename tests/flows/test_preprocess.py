@@ -11,8 +11,10 @@ from cmh import schema
 from data_catalog import catalog
 from flows import preprocess
 from flows.experiments import Resources
-from infra import artifacts, dask_cluster
+from infra import artifacts, dask_cluster, fetch
+from infra.fetch import FetchError
 from infra.storage import open_store
+from tests.cmh.readers import published
 from tests.raw import pack
 
 RESOURCES = Resources(threads=1)
@@ -216,3 +218,32 @@ def test_finished_shards_are_taken_over(tmp_path, resources, monkeypatch):
     assert (
         np.asarray(zarr.open_group(reading.zarr("images.zarr"), mode="r")["image"]).any(axis=(1, 2, 3)).all()
     )
+
+
+def test_manual_sources_are_asked_for_and_then_read(tmp_path, resources):
+    """Without them the message says where to put them; links there make the dataset, and change with it."""
+    entry = catalog.load("mirflickr25k")
+    split = {"query": 0.3, "validation": 0.3, "train": 1.0}
+    options = {"labels": ["plant_life", "sea"], "tag_photos": 3}
+    entry = entry.model_copy(update={"options": options, "split": catalog.Split(**split)})
+    with pytest.raises(
+        FetchError, match=r"Get it: https://press\.liacs\.nl(.|\n)*Put it, or a link to it, at"
+    ):
+        preprocess.images_target(entry)
+    found = published.mirflickr(tmp_path)
+    for source, path in found.items():
+        place = fetch.downloads() / entry.sources[source].path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(path)
+    for number in (1, 2, 3):
+        Image.new("RGB", (9, 9), "red").save(found["photos"] / "mirflickr" / f"im{number}.jpg")
+    before = preprocess.images_target(entry).identity
+    _, dataset = build(entry, resources)
+    items = dataset.read_table("items.parquet").to_pylist()
+    assert [(item["id"], item["labels"]) for item in items] == [
+        ("im1", ["sea"]),
+        ("im2", ["plant_life", "sea"]),
+        ("im3", ["sea"]),
+    ]
+    (found["annotations"] / "sea.txt").write_text("1\n2\n")
+    assert preprocess.images_target(entry).identity != before

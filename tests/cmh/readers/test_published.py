@@ -1,6 +1,7 @@
 """The readers of published data sets over small ones of the same layouts: what is an item, what is wrong."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from cmh import readers
 from data_catalog import catalog
 from tests.cmh.readers import published
+from tests.methods import shallow
 
 OPTIONS = {
     "mirflickr": {"labels": ["plant_life", "sea"], "tag_photos": 3},
@@ -129,3 +131,17 @@ def test_a_list_reads_no_other_files(tmp_path):
     for record in read("nuswide", sources):
         with pytest.raises(FileNotFoundError, match="is missing"):
             record.image()
+
+
+def test_the_concepts_of_nuswide_are_the_21_most_frequent():
+    """By the publisher's labels of all photos; together they label as many photos as papers say."""
+    folder = shallow.SHARED / "nuswide_labels"
+    if not folder.exists():
+        pytest.skip(
+            f"labels of NUS-WIDE are not at {folder}; set CMH_SHARED_DATA to the folder that holds them"
+        )
+    names = dict(line.split() for line in (folder / "label_ids.txt").read_text().splitlines())
+    shown = [line.split()[1:] for line in (folder / "mul_label_ids.txt").read_text().splitlines()]
+    frequent = {number for number, _ in Counter(n for of_one in shown for n in of_one).most_common(21)}
+    assert sorted(names[number] for number in frequent) == catalog.load("nuswide").options["concepts"]
+    assert sum(not frequent.isdisjoint(of_one) for of_one in shown) == 195_834
