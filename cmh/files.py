@@ -95,7 +95,7 @@ def _in_folder(folder: Path, most: int) -> Iterator[tuple[str, Read]]:
     for place, _, names in os.walk(folder):
         for name in names:
             path = Path(place, name)
-            if not path.is_symlink() or path.resolve().is_relative_to(inside):
+            if path.is_file() and (not path.is_symlink() or path.resolve().is_relative_to(inside)):
                 yield path.relative_to(folder).as_posix(), one(path, most)
 
 
