@@ -63,7 +63,7 @@ def test_a_lying_zip_is_refused(tmp_path):
 
 
 def test_links_out_of_the_folder_are_no_files(tmp_path):
-    """A link to a secret is not in the listing, nor a pipe that nobody writes to; a link within the folder is."""
+    """A link to a secret is not in the listing, nor a pipe that nobody fills; a link within the folder is."""
     (tmp_path / "secret").write_bytes(b"secret")
     inside = folder(tmp_path / "set", {"a": b"1"})
     (inside / "out").symlink_to(tmp_path / "secret")
