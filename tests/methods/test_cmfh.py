@@ -41,6 +41,15 @@ def test_projections_are_the_ridge_regression_onto_the_factor() -> None:
         np.testing.assert_allclose(left, config.mu * x.T @ v, rtol=1e-7, atol=1e-7)
 
 
+def test_bits_differ_where_features_are_many() -> None:
+    """More features than items: no two bits agree on nearly all items, as they do from a positive start."""
+    rng = np.random.default_rng(0)
+    image, text = rng.random((60, 90)), rng.random((60, 80))
+    v, *_ = cmfh.factorise(image - image.mean(0), text - text.mean(0), cmfh.Config(bits=8), seed=0)
+    agreement = np.abs(np.corrcoef(v.T) - np.eye(8))
+    assert agreement.max() < 0.6
+
+
 @pytest.mark.parametrize(
     ("bits", "per_modality", "unified"),
     [(16, (0.2137, 0.2003), (0.2032, 0.4737)), (64, (0.2414, 0.2330), (0.2288, 0.5243))],
