@@ -73,6 +73,16 @@ def cosine(u_BK: Tensor, v_NK: Tensor) -> Tensor:
     return functional.normalize(u_BK) @ functional.normalize(v_NK).T
 
 
+def triplet_margin(d_BN: Tensor, s_BN: Tensor, margin: float) -> Tensor:
+    """L = mean max(0, margin + d_ij - d_ik) over all (i, j, k) with s_ij > s_ik; 0 if there is none.
+
+    d_BN: distances.
+    """
+    valid_BNN = s_BN[:, :, None] > s_BN[:, None, :]
+    hinge_BNN = (margin + d_BN[:, :, None] - d_BN[:, None, :]).clamp(min=0)
+    return (hinge_BNN * valid_BNN).sum() / valid_BNN.sum().clamp(min=1)
+
+
 def balance(u_BK: Tensor) -> Tensor:
     """L = ||mean_i u_i||^2: each bit is +1 as often as -1.
 

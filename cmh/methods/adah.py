@@ -220,15 +220,13 @@ def above(p: Tensor, threshold: float) -> Tensor:
 
 
 def triplet_ranking(query_BK: Tensor, database_BK: Tensor, s_BB: Tensor, margin: float) -> Tensor:
-    """L = mean max(0, margin + d_ij - d_ik) over all (i, j, k) with s_ij > s_ik; 0 if there is none.
+    """`losses.triplet_margin` of Euclidean distances.
 
     Source: eq. 5.  Deviation: the mean over triplets in place of the sum.
     """
     # not by matrix products, which lose the digits of small distances
     d_BB = torch.cdist(query_BK, database_BK, compute_mode="donot_use_mm_for_euclid_dist")
-    valid_BBB = s_BB[:, :, None] > s_BB[:, None, :]
-    hinge_BBB = (margin + d_BB[:, :, None] - d_BB[:, None, :]).clamp(min=0)
-    return (hinge_BBB * valid_BBB).sum() / valid_BBB.sum().clamp(min=1)
+    return losses.triplet_margin(d_BB, s_BB, margin)
 
 
 def _gaussian(linear: nn.Linear) -> nn.Linear:

@@ -24,6 +24,7 @@ N, D, L, K, CHANNELS = 32, 60, 4, 16, (6, 8, 10, 12)
 INPUTS = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)
 SMALLER: dict[str, dict[str, float]] = {  # to save time
     "acmr": {"lr": 1e-2},
+    "agah": {"features": 64, "text_hidden": 128, "text_middle": 64, "lr": 4e-3, "hash_steps": 3},
     "adah": {"hidden": 128, "text_hidden": 128, "text_features": 64, "lr": 2e-3},
     "dvsh": {"hidden": 64, "lr": 4e-3},
     "mlsph": {"hidden": 64, "features": 32},
