@@ -168,6 +168,10 @@ class Method(nn.Module, ABC):
     def encode_text(self, text_BD: Tensor) -> Tensor:
         """Relaxed codes u_BK, as of `encode_image`."""
 
+    def attended(self, image: Stages) -> Tensor | None:
+        """(B, H, W) in [0, 1]: how much each place of the images counts, for methods that choose places."""
+        return None
+
     def significance(self) -> Tensor | None:
         """(K,) float: how much each bit weighs, for methods whose codes can be shortened; else None."""
         return None

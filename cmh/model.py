@@ -85,11 +85,15 @@ class Model:
         Raises:
             ValueError: an image of another shape or type.
         """
-        resized = np.stack([_resize(image, self.facts) for image in image_BHWC])
-        pixels = to_stages((resized,), self._device)
-        return self._codes(
-            self.method.encode_image(pixels if self.facts.grid is None else self._features(pixels))
-        )
+        return self._codes(self.method.encode_image(self._read(image_BHWC)))
+
+    @torch.inference_mode()
+    def attended(
+        self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+    ) -> NDArray[np.float32] | None:
+        """(B, H, W) in [0, 1]: how much each place of the images counts; None if the method chooses none."""
+        weight_BHW = self.method.attended(self._read(image_BHWC))
+        return None if weight_BHW is None else weight_BHW.float().cpu().numpy()
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> NDArray[Any]:
@@ -113,6 +117,12 @@ class Model:
     @property
     def _device(self) -> torch.device:
         return encode.device_of(self.method)
+
+    def _read(self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Stages:
+        """What the method's image tower reads of these images."""
+        resized = np.stack([_resize(image, self.facts) for image in image_BHWC])
+        pixels = to_stages((resized,), self._device)
+        return pixels if self.facts.grid is None else self._features(pixels)
 
     def _features(self, pixels: Stages) -> Stages:
         """The stage maps as a features artifact holds them: pooled in float32, maps rounded to float16."""

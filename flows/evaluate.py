@@ -1,8 +1,9 @@
 """Measure a model's codes: codes in, report out.
 
 Reads:  codes (codes.zarr, codes.json), dataset (labels, splits)
-Writes: metrics.parquet, curves.parquet, README.md, map_by_bits / pr_curves / precision_at_n as PNG and SVG;
-        of real-valued embeddings, only what does not need codes
+Writes: metrics.parquet, curves.parquet, README.md, map_by_bits / pr_curves / precision_at_n as PNG and SVG,
+        attention where a method chooses places of an image; of real-valued embeddings, only what does not
+        need codes
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from cmh import embedding_report, figures, report, schema, significance
+from cmh import embedding_report, figures, methods, report, schema, significance
+from cmh import model as models
+from cmh.method import Method
 from flows.caching import artifact_task
 from flows.experiments import Evaluation
 from flows.report_card import card, embedding_card
@@ -25,6 +28,7 @@ from infra.artifacts import Draft, Reading, Ref, Target
 from infra.storage import Store
 
 REVISION = 4
+SHOWN = 8  # images, in the figure of attention
 
 
 def target(codes: Ref, dataset: Ref, evaluation: Evaluation) -> Target:
@@ -50,7 +54,8 @@ def evaluate(store: Store, draft: Draft, codes: Ref, dataset: Ref, evaluation: E
     else:
         judged, lengths = _judged(read, packed, items), _lengths(evaluation.bits, facts["bits"])
         metrics, curves = report.measure(judged, lengths, evaluation.radius, _orders(facts))
-        names, page = _draw(draft, _figures(metrics, curves)), card
+        drawn = _figures(metrics, curves) | _attention(store, facts, items)
+        names, page = _draw(draft, drawn), card
     draft.write_table("metrics.parquet", metrics)
     draft.write_table("curves.parquet", curves)
     draft.write_bytes("README.md", page(codes, facts, metrics, names).encode())
@@ -111,6 +116,22 @@ def _figures(metrics: pa.Table, curves: pa.Table) -> dict[str, Figure]:
         "map_by_bits": figures.map_by_bits(by_bits, floor),
         "pr_curves": figures.curves(panels, x="recall", y="precision", floor=floor),
     } | _precision(curves, metrics)
+
+
+def _attention(store: Store, facts: Mapping[str, Any], dataset: Reading) -> dict[str, Figure]:
+    """Some queries and where the method looked at them, of methods that choose places of an image."""
+    if methods.load(facts["method"]).attended is Method.attended:
+        return {}
+    trained = models.load(artifacts.open_artifact(store, facts["model"]).local())
+    images = zarr.open_group(artifacts.open_artifact(store, facts["images"]).zarr("images.zarr"), mode="r")
+    items = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
+    query = schema.array(items, "split/query")[:]
+    some = query[:: -(-len(query) // SHOWN)]  # spread over the split
+    pictures = np.stack(
+        [schema.array(images, "image")[row] for row in schema.array(items, "image_row")[:][some]]
+    )
+    weight = trained.attended(pictures)
+    return {} if weight is None else {"attention": figures.attention(pictures, weight)}
 
 
 def _precision(curves: pa.Table, metrics: pa.Table) -> dict[str, Figure]:

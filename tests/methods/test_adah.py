@@ -119,7 +119,7 @@ def test_masks_and_codes_equal_the_loops() -> None:
     method, items = adah().eval(), batch()
     assert items.image is not None
     assert items.text_BD is not None
-    mask = method.image_mask(items.image)
+    mask = method.attended(items.image)
     weight, bias = method.image_attention.weight.detach()[0, :, 0, 0], method.image_attention.bias.item()
     for i, places in enumerate(items.image[-1]):
         score = [[float(places[:, h, w] @ weight) + bias for w in range(3)] for h in range(2)]
