@@ -1,4 +1,4 @@
-"""Discrete cross-modal hashing: binary codes that classify linearly, and hash functions regressed onto them.
+"""DCH: discrete cross-modal hashing, codes that classify linearly and hash functions regressed onto them.
 
 Source: Xu, Shen, Yang, Shen and Li, Learning Discriminative Binary Codes for Large-scale Cross-modal
 Retrieval, TIP 2017:
@@ -7,6 +7,9 @@ Retrieval, TIP 2017:
 
 by turns: W and P_t by ridge regression, B bit by bit, each the exact minimiser given the others.
 φ are RBF kernel features; hash codes are sign(φ P), and B are the unified codes of the training items.
+
+The paper does not say how P is regularised, and texts of few dimensions mind: on Wiki, 16 bits, text to image
+is .41, .40, .37, .31 and .22 with a ridge of 1e-6, 1e-4, 1e-3, 1e-2 and 1 (image to text .23 to .25).
 
 Time O(N M² + N K (M + K + L)) per step, memory O(N (M + K)).
 
@@ -32,7 +35,7 @@ class Config:
     bases: int = 500  # ours: the kernel SDH and SePH use
     lambda_: float = 1.0  # the paper
     mu: float = 1e-2  # ours: recalled of the paper, not confirmed
-    ridge: float = 1e-6  # ours: only so that P is defined; 1e-2 costs .1 text to image on Wiki
+    ridge: float = 1e-6  # ours: only so that P is defined; see above
     steps: int = 10  # ours: the objective falls by less than 1e-4 of itself after that, on Wiki
     sweeps: int = 10  # ours: passes over the bits within a step, at most; most end after 3
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features

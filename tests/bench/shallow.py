@@ -26,6 +26,7 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("seph", {"bases_from": "kmeans"}),
 )  # fmt: skip
 SIZES = (2_000, 6_000, 20_000, 60_000, 200_000)
+LONG = 20.0  # seconds after which growth tries no larger size
 QUADRATIC_LIMIT = 6_000  # of items for SePH, whose descent is quadratic: its papers stop at 5,000 too
 
 
@@ -139,7 +140,11 @@ def growth() -> None:
     print(f"| {' | '.join(heads)} |\n|{'--|' * len(heads)}")
     for name, settings in CASES:
         sizes = [n for n in SIZES if name != "seph" or n <= QUADRATIC_LIMIT]
-        runs = [run(f"n={n}", name, 32, 0, settings) for n in sizes]
+        runs: list[dict[str, float]] = []
+        for n in sizes:
+            if not runs or runs[-1]["seconds"] < LONG:
+                runs.append(run(f"n={n}", name, 32, 0, settings))
+        sizes = sizes[: len(runs)]
         seconds = [r["seconds"] for r in runs]
         exponent = np.log(seconds[-1] / seconds[-2]) / np.log(sizes[-1] / sizes[-2])
         cells = [f"{s:.2f}" for s in seconds] + [""] * (len(SIZES) - len(sizes))
