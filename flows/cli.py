@@ -171,6 +171,21 @@ def verify(address: str | None = None, *, as_json: Json = False) -> int:
 
 
 @app.command(group=_KEEP)
+def rm(address: str) -> None:
+    """Delete an artifact, so that the next run computes it anew: a damaged one, or one to make room.
+
+    Parameters
+    ----------
+    address
+        as `cmh ls` prints it: kind/name/digest
+    """
+    from infra import storage, transfer
+
+    store = storage.open_store()
+    _out.print(f"{address} is deleted from {store.url}: {size(transfer.remove(store, address))}")
+
+
+@app.command(group=_KEEP)
 def gc(*, dry_run: Annotated[bool, Parameter(negative="--delete")] = True, as_json: Json = False) -> None:
     """Find what unfinished runs left behind; nothing is removed without --delete."""
     from infra import storage, transfer

@@ -29,7 +29,7 @@ MANIFEST = "manifest.json"
 LOGS = "logs/"
 """Files below it are checksummed, but are not part of the content: times, hardware, TensorBoard."""
 
-REMEDY = "delete the artifact's folder, then pull or compute it again"
+REMEDY = "delete it (`cmh rm`, with its address), then pull or compute it again"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]

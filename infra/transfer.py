@@ -1,4 +1,4 @@
-"""Move artifacts between stores, and find what unfinished attempts left behind.
+"""Move artifacts between stores, remove them, and find what unfinished attempts left behind.
 
 A transfer can be repeated until it succeeds: files that arrived whole are not sent again, every file is
 checked against the manifest on its way, and the manifest is published last, so that the receiving store never
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from infra import manifest as manifests
 from infra.artifacts import addresses, fetch, open_artifact
-from infra.manifest import MANIFEST, ArtifactError, Manifest, Ref
+from infra.manifest import MANIFEST, ArtifactError, Manifest, Ref, checked_address
 from infra.storage import Entry, Store, open_store
 
 OnFile = Callable[[str, int], None]
@@ -64,6 +64,20 @@ def _send(source: Store, target: Store, manifest: Manifest, on_file: OnFile | No
         for _ in pool.map(send, manifest.files):
             pass
     target.flush([f"{manifest.prefix}/{name}" for name in manifest.files])
+
+
+def remove(store: Store, address: str) -> int:
+    """Delete an artifact, whole or damaged, and what attempts at it left; returns the bytes that it took.
+
+    The manifest goes first, so that nobody finds half an artifact; a removal that was cut short is repeated.
+    Raises: FileNotFoundError if there is nothing at this address.
+    """
+    entries = store.entries(checked_address(address))
+    if not entries:
+        raise FileNotFoundError(f"{store.url} has nothing at {address}; `cmh ls` lists what it has")
+    store.delete(f"{address}/{MANIFEST}")
+    store.delete(address)
+    return sum(entry.size for entry in entries.values())
 
 
 @dataclass(frozen=True)

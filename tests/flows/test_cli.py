@@ -16,7 +16,7 @@ from tests.flows.conftest import BITS, ITEMS, Workspace
 
 COMMANDS = (
     *("demo", "run", "preprocess", "features", "train", "encode", "evaluate", "search"),
-    *("ls", "pull", "push", "verify", "gc", "catalog", "methods", "doctor"),
+    *("ls", "pull", "push", "verify", "rm", "gc", "catalog", "methods", "doctor"),
 )
 
 

@@ -285,6 +285,21 @@ def test_gc_finds_only_the_abandoned(store: Store) -> None:
     assert artifacts.verify(store, ref) == []
 
 
+def test_removed_artifacts_are_made_anew(store: Store) -> None:
+    """Whole or damaged, it is gone with all its files, others stay, and its target can be written again."""
+    ref = make(store)
+    read = artifacts.open_artifact(store, ref)
+    store.write_bytes(f"{read.manifest.prefix}/{next(iter(read.files))}", b"damaged")
+    store.write_bytes("report/other/0123456789abcdef/x", b"stays")
+    assert transfer.remove(store, ref.address) > 0
+    assert artifacts.lookup(store, TARGET) is None
+    assert store.entries(ref.address) == {}
+    assert store.exists("report/other/0123456789abcdef/x")
+    assert make(store) == ref
+    with pytest.raises(FileNotFoundError, match="cmh ls"):
+        transfer.remove(store, "report/none/0123456789abcdef")
+
+
 def test_pull_and_push_bring_the_same(store: Store, tmp_path: Path) -> None:
     """Pulled into a folder and pushed on to another store, an artifact is whole and found by its target."""
     ref = make(store)
