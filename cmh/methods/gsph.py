@@ -1,4 +1,4 @@
-"""Generalised semantic preserving hashing: codes of two modalities whose inner products are similarities.
+"""GSPH: generalised semantic preserving hashing, codes whose inner products are similarities.
 
 Source: Mandal, Chaudhury and Biswas, Generalized Semantic Preserving Hashing for n-Label Cross-Modal
 Retrieval, CVPR 2017, for paired data.  With S the cosine of label rows (1 or 0 where items have one label),
