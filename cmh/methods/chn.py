@@ -19,12 +19,13 @@ Shape suffixes: B = batch, K = bits, D = text dimensions, L = labels.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from cmh import image_towers, losses, parallel, settings, text_towers
+from cmh import losses, parallel, settings
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.method import Batch, Optimizer, Phase
+from cmh.towers import LinearTowers, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,32 +44,16 @@ class Config:
         settings.not_negative(self, "margin", "lambda_")
 
 
-class CHN(Method):
+class CHN(LinearTowers):
     """Image: last stage, average, linear, tanh.  Text: linear, ReLU, linear, tanh."""
 
-    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
-        super().__init__(config, inputs, backbone)
-        self.config = config
-        self.bits = config.bits
-        self.backbone = backbone
-        self.image_tower = image_towers.linear_head(inputs.image_channels, config.bits)
-        self.text_tower = text_towers.mlp(inputs.text_dim, config.hidden, config.bits)
+    config: Config
+    squashed = True
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """One pass over the pairs, both towers moving."""
-        optimizer = Optimizer(kind="adam", lr=self.config.lr, decay=self.config.decay)
-        modules = ("backbone", "image_tower", "text_tower")
-        return (Phase(name="pairs", modules=modules, reads="both", optimizer=optimizer),)
-
-    def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
-        """(2, B, K): the image codes, and the text codes."""
-        assert batch.image is not None
-        assert batch.text_BD is not None
-        image_BK, text_BK = self.encode_image(batch.image), self.encode_text(batch.text_BD)
-        memory.write("image", batch.index_B, image_BK)
-        memory.write("text", batch.index_B, text_BK)
-        return torch.stack([image_BK, text_BK])
+        return together(Optimizer(kind="adam", lr=self.config.lr, decay=self.config.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Terms `inter`, over all image-text pairs of the global batch, and `quantisation`."""
@@ -81,14 +66,6 @@ class CHN(Method):
             "inter": cosine_margin(image_BK, text_BK, s_BB, config.margin),
             "quantisation": config.lambda_ * torch.stack(quantisation).sum(),
         }
-
-    def encode_image(self, image: Stages) -> Tensor:
-        f_BK: Tensor = self.image_tower(self.backbone(*image))
-        return f_BK.tanh()
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        f_BK: Tensor = self.text_tower(text_BD)
-        return f_BK.tanh()
 
 
 def cosine_margin(u_BK: Tensor, v_BK: Tensor, s_BB: Tensor, margin: float) -> Tensor:

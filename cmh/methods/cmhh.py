@@ -22,11 +22,12 @@ Shape suffixes: B = batch, K = bits, D = text dimensions, L = labels.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cmh import image_towers, losses, parallel, settings, text_towers
+from cmh import losses, parallel, settings
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.method import Batch, Optimizer, Phase
+from cmh.towers import LinearTowers, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,32 +50,16 @@ class Config:
             raise ValueError(f"balance must be between 0 and 1, got {self.balance}")
 
 
-class CMHH(Method):
+class CMHH(LinearTowers):
     """Image: last stage, average, linear, tanh.  Text: linear, ReLU, linear, tanh."""
 
-    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
-        super().__init__(config, inputs, backbone)
-        self.config = config
-        self.bits = config.bits
-        self.backbone = backbone
-        self.image_tower = image_towers.linear_head(inputs.image_channels, config.bits)
-        self.text_tower = text_towers.mlp(inputs.text_dim, config.hidden, config.bits)
+    config: Config
+    squashed = True
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """One pass over the pairs, both towers moving."""
-        optimizer = Optimizer(kind="adam", lr=self.config.lr, decay=self.config.decay)
-        modules = ("backbone", "image_tower", "text_tower")
-        return (Phase(name="pairs", modules=modules, reads="both", optimizer=optimizer),)
-
-    def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
-        """(2, B, K): the image codes, and the text codes."""
-        assert batch.image is not None
-        assert batch.text_BD is not None
-        image_BK, text_BK = self.encode_image(batch.image), self.encode_text(batch.text_BD)
-        memory.write("image", batch.index_B, image_BK)
-        memory.write("text", batch.index_B, text_BK)
-        return torch.stack([image_BK, text_BK])
+        return together(Optimizer(kind="adam", lr=self.config.lr, decay=self.config.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Terms `inter`, over all image-text pairs of the global batch, and `quantisation`."""
@@ -89,14 +74,6 @@ class CMHH(Method):
             "inter": focal(d_BB, s_BB, config.beta, config.gamma, config.balance),
             "quantisation": config.lambda_ * torch.stack(quantisation).sum(),
         }
-
-    def encode_image(self, image: Stages) -> Tensor:
-        f_BK: Tensor = self.image_tower(self.backbone(*image))
-        return f_BK.tanh()
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        f_BK: Tensor = self.text_tower(text_BD)
-        return f_BK.tanh()
 
 
 def hamming(u_BK: Tensor, v_NK: Tensor) -> Tensor:

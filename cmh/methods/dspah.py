@@ -34,9 +34,10 @@ import torch
 from torch import Tensor, nn
 
 from cmh import losses, settings
-from cmh.memory import CodeMemory, Side
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.memory import CodeMemory
+from cmh.method import Batch, Inputs, Optimizer, Phase
 from cmh.text_towers import ResidualText, ResidualWords
+from cmh.towers import Towers, in_turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class Config:
         settings.not_negative(self, "momentum")
 
 
-class DSPAH(Method):
+class DSPAH(Towers):
     """Two towers of four levels with attention; codes are regressed onto fine-grained similarity."""
 
     SHORT = MappingProxyType(
@@ -85,6 +86,8 @@ class DSPAH(Method):
         }
     )
 
+    config: Config
+
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
         if len(inputs.image_channels) < config.levels:
@@ -92,9 +95,6 @@ class DSPAH(Method):
                 f"{config.levels} levels are to be weighed, the images have {len(inputs.image_channels)}; "
                 f"set levels={len(inputs.image_channels)} or choose a backbone with more"
             )
-        self.config = config
-        self.bits = config.bits
-        self.backbone = backbone
         self.image_tower = CrossLevel(inputs.image_channels[-config.levels :], config)
         self.text_tower = TextTower(inputs.text_dim, config)
 
@@ -102,23 +102,7 @@ class DSPAH(Method):
     def phases(self) -> tuple[Phase, ...]:
         """Algorithm 1: a pass over the images, then one over the texts."""
         c = self.config
-        optimizer = Optimizer(kind=c.optimizer, lr=c.lr, momentum=c.momentum, decay=c.decay)
-        return (
-            Phase(name="image", modules=("backbone", "image_tower"), reads="image", optimizer=optimizer),
-            Phase(name="text", modules=("text_tower",), reads="text", optimizer=optimizer),
-        )
-
-    def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
-        """u_BK of the phase's tower."""
-        side: Side = "image" if phase == "image" else "text"
-        if side == "image":
-            assert batch.image is not None
-            u_BK = self.encode_image(batch.image)
-        else:
-            assert batch.text_BD is not None
-            u_BK = self.encode_text(batch.text_BD)
-        memory.write(side, batch.index_B, u_BK)
-        return u_BK
+        return in_turn(Optimizer(kind=c.optimizer, lr=c.lr, momentum=c.momentum, decay=c.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Eq. 7 for one tower: `inter`, `intra` (eq. 5) and `quantisation` (eq. 6), of equal weight."""
@@ -135,14 +119,6 @@ class DSPAH(Method):
             "intra": similarity_regression(codes, own_NK, s_BN, weight),
             "quantisation": losses.quantisation(codes, memory.consensus_NK[batch.index_B]),
         }
-
-    def encode_image(self, image: Stages) -> Tensor:
-        u_BK: Tensor = self.image_tower(self.backbone(*image))
-        return u_BK
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        u_BK: Tensor = self.text_tower(text_BD)
-        return u_BK
 
 
 def similarity_regression(u_BK: Tensor, v_NK: Tensor, s_BN: Tensor, relevant_weight: float = 1.0) -> Tensor:

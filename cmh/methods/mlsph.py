@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from cmh import image_towers, losses, settings, text_towers
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.method import Batch, Inputs, Optimizer, Phase
+from cmh.towers import Towers, in_turn
 
 SCALE = 10  # of the whole objective: authors' code
 
@@ -44,14 +45,13 @@ class Config:
         settings.not_negative(self, "alpha", "beta", "gamma")
 
 
-class MLSPH(Method):
+class MLSPH(Towers):
     """Image: last stage, average, linear, tanh.  Text: words at several scales, two hidden layers, tanh."""
+
+    config: Config
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
-        self.config = config
-        self.bits = config.bits
-        self.backbone = backbone
         self.image_tower = nn.Sequential(
             image_towers.linear_head(inputs.image_channels, config.bits), nn.Tanh()
         )
@@ -69,23 +69,7 @@ class MLSPH(Method):
     @property
     def phases(self) -> tuple[Phase, ...]:
         """A pass over the images, then one over the texts."""
-        optimizer = Optimizer(kind="sgd", lr=self.config.lr, decay=self.config.decay)
-        return (
-            Phase(name="image", modules=("backbone", "image_tower"), reads="image", optimizer=optimizer),
-            Phase(name="text", modules=("text_tower",), reads="text", optimizer=optimizer),
-        )
-
-    def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
-        """u_BK of the phase's tower."""
-        if phase == "image":
-            assert batch.image is not None
-            u_BK = self.encode_image(batch.image)
-            memory.write("image", batch.index_B, u_BK)
-        else:
-            assert batch.text_BD is not None
-            u_BK = self.encode_text(batch.text_BD)
-            memory.write("text", batch.index_B, u_BK)
-        return u_BK
+        return in_turn(Optimizer(kind="sgd", lr=self.config.lr, decay=self.config.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Terms `inter`, `intra` and `quantisation`, each with its weight.
@@ -104,14 +88,6 @@ class MLSPH(Method):
             "intra": SCALE * config.beta * (s_BN - losses.cosine(codes, own_NK)).square().mean(),
             "quantisation": SCALE * config.gamma * quantisation,
         }
-
-    def encode_image(self, image: Stages) -> Tensor:
-        u_BK: Tensor = self.image_tower(self.backbone(*image))
-        return u_BK
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        u_BK: Tensor = self.text_tower(text_BD)
-        return u_BK
 
 
 def shared_labels(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:

@@ -17,11 +17,12 @@ Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = 
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from cmh import image_towers, losses, parallel, settings, text_towers
+from cmh import losses, parallel, settings
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.method import Batch, Optimizer, Phase
+from cmh.towers import LinearTowers, in_turn
 
 ALPHA = 2  # of the likelihood: the paper's theta is half the inner product
 
@@ -47,38 +48,16 @@ class Config:
             )
 
 
-class PRDH(Method):
+class PRDH(LinearTowers):
     """Image: last stage, average, linear.  Text: linear, ReLU, linear."""
 
-    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
-        super().__init__(config, inputs, backbone)
-        self.config = config
-        self.bits = config.bits
-        self.backbone = backbone
-        self.image_tower = image_towers.linear_head(inputs.image_channels, config.bits)
-        self.text_tower = text_towers.mlp(inputs.text_dim, config.hidden, config.bits)
+    config: Config
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """A pass over the images, then one over the texts."""
         config = self.config
-        optimizer = Optimizer(kind=config.optimizer, lr=config.lr, decay=config.decay)
-        return (
-            Phase(name="image", modules=("backbone", "image_tower"), reads="image", optimizer=optimizer),
-            Phase(name="text", modules=("text_tower",), reads="text", optimizer=optimizer),
-        )
-
-    def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
-        """f_BK of the phase's tower."""
-        if phase == "image":
-            assert batch.image is not None
-            f_BK: Tensor = self.image_tower(self.backbone(*batch.image))
-            memory.write("image", batch.index_B, f_BK)
-        else:
-            assert batch.text_BD is not None
-            f_BK = self.text_tower(batch.text_BD)
-            memory.write("text", batch.index_B, f_BK)
-        return f_BK
+        return in_turn(Optimizer(kind=config.optimizer, lr=config.lr, decay=config.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Terms `inter`, `intra`, `decorrelation`, `quantisation` and `balance`, each with its weight.
@@ -101,14 +80,6 @@ class PRDH(Method):
             "quantisation": config.gamma * share * quantisation,
             "balance": config.gamma * losses.balance(everyone_BK),
         }
-
-    def encode_image(self, image: Stages) -> Tensor:
-        f_BK: Tensor = self.image_tower(self.backbone(*image))
-        return f_BK.tanh()
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        f_BK: Tensor = self.text_tower(text_BD)
-        return f_BK.tanh()
 
 
 def decorrelation(f_BK: Tensor) -> Tensor:

@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from cmh import losses, parallel
 from cmh.augmentation import turn_and_flip
 from cmh.memory import CodeMemory, Side
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.method import Batch, Inputs, Optimizer, Phase, Stages
 from cmh.text_towers import ResidualText, ResidualWords
+from cmh.towers import Towers, in_turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class Config:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
-class SCAHN(Method):
+class SCAHN(Towers):
     """Two towers of four stages; u = tanh(sum_s W_s * h_s) in each."""
 
     # Relevant pairs are rare where labels are many, and the published rate of learning falls for 500 epochs.
@@ -83,6 +84,10 @@ class SCAHN(Method):
     )
     VARIANTS = MappingProxyType({"without_attention": {"attention": False}, "last_stage": {"stages": 1}})
 
+    config: Config
+    image_tower: "ImageTower"
+    text_tower: "TextTower"
+
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
         if len(inputs.image_channels) < config.stages:
@@ -90,10 +95,7 @@ class SCAHN(Method):
                 f"{config.stages} stages are to be fused, the images have {len(inputs.image_channels)}; "
                 f"set stages={len(inputs.image_channels)} or choose a backbone with more"
             )
-        self.config = config
-        self.bits = config.bits
         self.keep = config.keep
-        self.backbone = backbone
         self.image_tower = ImageTower(inputs.image_channels[-config.stages :], config)
         network = (ResidualText if config.text == "multiscale" else ResidualWords)(inputs.text_dim)
         self.text_tower = TextTower(network, config)
@@ -102,18 +104,21 @@ class SCAHN(Method):
     def phases(self) -> tuple[Phase, ...]:
         """A pass over the images, then one over the texts."""
         config = self.config
-        optimizer = Optimizer(kind=config.optimizer, lr=config.lr, decay=config.decay)
-        return (
-            Phase(name="image", modules=("backbone", "image_tower"), reads="image", optimizer=optimizer),
-            Phase(name="text", modules=("text_tower",), reads="text", optimizer=optimizer),
-        )
+        return in_turn(Optimizer(kind=config.optimizer, lr=config.lr, decay=config.decay))
 
     def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
         """layers_SBK of the phase's tower."""
         side: Side = "image" if phase == "image" else "text"
-        layers_SBK = self._layers(side, batch)
+        layers_SBK = self.code_of(side, batch)
         memory.write(side, batch.index_B, layers_SBK[-1])
         return layers_SBK
+
+    def code_of(self, side: Side, batch: Batch) -> Tensor:
+        """layers_SBK of the tower, images turned and flipped."""
+        image = batch.image
+        if image is not None and self.config.augment and self.training and image[0].dtype == torch.uint8:
+            batch = batch._replace(image=(turn_and_flip(image[0]),))
+        return super().code_of(side, batch)
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Terms `inter`, `intra`, `pairwise` and `quantisation`, each with its weight.
@@ -139,12 +144,10 @@ class SCAHN(Method):
         }
 
     def encode_image(self, image: Stages) -> Tensor:
-        layers_SBK: Tensor = self.image_tower(self.backbone(*image))
-        return layers_SBK[-1]
+        return super().encode_image(image)[-1]
 
     def encode_text(self, text_BD: Tensor) -> Tensor:
-        layers_SBK: Tensor = self.text_tower(text_BD)
-        return layers_SBK[-1]
+        return super().encode_text(text_BD)[-1]
 
     def significance(self) -> Tensor:
         """(K,) sum of each bit's fusion weights over the stages of both towers."""
@@ -153,18 +156,6 @@ class SCAHN(Method):
     def fusion_weights(self) -> Tensor:
         """(2 S, K) fusion weights, the image tower's stages and then the text tower's."""
         return torch.cat([self.image_tower.fusion.weight_SK, self.text_tower.fusion.weight_SK]).detach()
-
-    def _layers(self, side: Side, batch: Batch) -> Tensor:
-        if side == "image":
-            assert batch.image is not None
-            image = batch.image
-            if self.config.augment and self.training and image[0].dtype == torch.uint8:
-                image = (turn_and_flip(image[0]),)
-            layers_SBK: Tensor = self.image_tower(self.backbone(*image))
-        else:
-            assert batch.text_BD is not None
-            layers_SBK = self.text_tower(batch.text_BD)
-        return layers_SBK
 
 
 class ImageTower(nn.Module):

@@ -25,12 +25,13 @@ Shape suffixes: B = batch, P = relevant pairs in it, K = bits, D = text dimensio
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from cmh import image_towers, losses, parallel, settings, text_towers
+from cmh import losses, parallel, settings
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.method import Batch, Optimizer, Phase
+from cmh.towers import LinearTowers, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,33 +51,15 @@ class Config:
         settings.not_negative(self, "margin", "gamma", "eta")
 
 
-class TDH(Method):
+class TDH(LinearTowers):
     """Image: last stage, average, linear.  Text: linear, ReLU, linear."""
 
-    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
-        super().__init__(config, inputs, backbone)
-        self.config = config
-        self.bits = config.bits
-        self.backbone = backbone
-        self.image_tower = image_towers.linear_head(inputs.image_channels, config.bits)
-        self.text_tower = text_towers.mlp(inputs.text_dim, config.hidden, config.bits)
+    config: Config
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """One pass over the pairs, both towers moving."""
-        optimizer = Optimizer(kind="adam", lr=self.config.lr, decay=self.config.decay)
-        modules = ("backbone", "image_tower", "text_tower")
-        return (Phase(name="pairs", modules=modules, reads="both", optimizer=optimizer),)
-
-    def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
-        """(2, B, K): the image codes, and the text codes."""
-        assert batch.image is not None
-        assert batch.text_BD is not None
-        image_BK: Tensor = self.image_tower(self.backbone(*batch.image))
-        text_BK: Tensor = self.text_tower(batch.text_BD)
-        memory.write("image", batch.index_B, image_BK)
-        memory.write("text", batch.index_B, text_BK)
-        return torch.stack([image_BK, text_BK])
+        return together(Optimizer(kind="adam", lr=self.config.lr, decay=self.config.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Terms `inter` and `intra`, each both ways or in both modalities, `quantisation` and `graph`."""
@@ -92,14 +75,6 @@ class TDH(Method):
             "quantisation": config.gamma * 2 * losses.quantisation(codes, b_BK),  # of both
             "graph": config.eta * graph((u_BK + v_BK) / 2, s_BB),
         }
-
-    def encode_image(self, image: Stages) -> Tensor:
-        f_BK: Tensor = self.image_tower(self.backbone(*image))
-        return f_BK.tanh()
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        f_BK: Tensor = self.text_tower(text_BD)
-        return f_BK.tanh()
 
 
 def triplet_nll(u_BK: Tensor, v_BK: Tensor, s_BB: Tensor, margin: float) -> Tensor:

@@ -30,13 +30,6 @@ def test_terms_equal_the_paper_sums(phase: str) -> None:
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-10)
 
 
-def test_codes_have_the_signs_of_the_last_layers() -> None:
-    """tanh does not change a sign."""
-    method, items = build("dcmh", hidden=16), batch()
-    raw_BK = method.text_tower(items.text_BD)
-    assert torch.equal(method.encode_text(items.text_BD) >= 0, raw_BK >= 0)
-
-
 @pytest.mark.parametrize("field", ["bits", "hidden", "lr"])
 def test_settings_that_cannot_work_are_refused(field: str) -> None:
     """The message names the setting."""
