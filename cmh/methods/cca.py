@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from cmh import eigen, projections
-from cmh.method import Inputs, Method, Stages
-from cmh.projections import Matrix, Projection
+from cmh import eigen
+from cmh.projections import Matrix
+from cmh.solved import LinearHashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +24,10 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
 
-class CCA(Method):
+class CCA(LinearHashing):
     """Linear hash functions from one eigenproblem."""
 
-    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
-        super().__init__(config, inputs, backbone)
-        self.bits, self.stages, self.config, self.backbone = config.bits, config.stages, config, backbone
-        self.image = Projection(projections.pooled_size(inputs, config.stages), config.bits)
-        self.text = Projection(inputs.text_dim, config.bits)
+    config: Config
 
     def solve(self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int) -> None:
         mean_F, mean_D = image_NF.mean(axis=0), text_ND.mean(axis=0)
@@ -40,11 +35,3 @@ class CCA(Method):
         found = eigen.pairs(x_NF.T @ x_NF, y_ND.T @ y_ND, x_NF.T @ y_ND, self.bits, ridge=self.config.ridge)
         self.image.keep(mean_F, found.wx_FK)
         self.text.keep(mean_D, found.wy_DK)
-
-    def encode_image(self, image: Stages) -> Tensor:
-        u_BK: Tensor = self.image(projections.pooled(self.backbone(*image), self.stages))
-        return u_BK
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        u_BK: Tensor = self.text(text_BD)
-        return u_BK

@@ -22,11 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from torch import Tensor, nn
 
-from cmh import projections
-from cmh.method import Inputs, Method, Stages
-from cmh.projections import Matrix, Projection, signs
+from cmh.projections import Matrix, signs
+from cmh.solved import LinearHashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +37,12 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
 
-class CMFH(Method):
+class CMFH(LinearHashing):
     """Linear hash functions onto a factor that both modalities share."""
 
     REVISION = 2
 
-    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
-        super().__init__(config, inputs, backbone)
-        self.bits, self.stages, self.config, self.backbone = config.bits, config.stages, config, backbone
-        self.image = Projection(projections.pooled_size(inputs, config.stages), config.bits)
-        self.text = Projection(inputs.text_dim, config.bits)
+    config: Config
 
     def solve(
         self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int
@@ -58,14 +52,6 @@ class CMFH(Method):
         self.image.keep(mean_F, w_FK)
         self.text.keep(mean_D, w_DK)
         return signs(v_NK - v_NK.mean(axis=0))
-
-    def encode_image(self, image: Stages) -> Tensor:
-        u_BK: Tensor = self.image(projections.pooled(self.backbone(*image), self.stages))
-        return u_BK
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        u_BK: Tensor = self.text(text_BD)
-        return u_BK
 
 
 def factorise(x_NF: Matrix, y_ND: Matrix, config: Config, seed: int) -> tuple[Matrix, Matrix, Matrix]:

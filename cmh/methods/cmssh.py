@@ -22,11 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from torch import Tensor, nn
 
-from cmh import projections
-from cmh.method import Inputs, Method, Stages
-from cmh.projections import Matrix, Projection, signs
+from cmh.projections import Matrix, signs
+from cmh.solved import LinearHashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +35,10 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
 
-class CMSSH(Method):
+class CMSSH(LinearHashing):
     """Boosted linear hash functions with thresholds."""
 
-    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
-        super().__init__(config, inputs, backbone)
-        self.bits, self.stages, self.config, self.backbone = config.bits, config.stages, config, backbone
-        self.image = Projection(projections.pooled_size(inputs, config.stages), config.bits)
-        self.text = Projection(inputs.text_dim, config.bits)
+    config: Config
 
     def solve(self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int) -> None:
         i_P, j_P, s_P = draw_pairs(labels_NL, self.config.pairs, np.random.default_rng(seed))
@@ -61,14 +55,6 @@ class CMSSH(Method):
         p_KF, a_K, q_KD, b_K = (np.array(part) for part in zip(*bits, strict=True))
         self.image.keep(mean_F, p_KF.T, -a_K)
         self.text.keep(mean_D, q_KD.T, -b_K)
-
-    def encode_image(self, image: Stages) -> Tensor:
-        u_BK: Tensor = self.image(projections.pooled(self.backbone(*image), self.stages))
-        return u_BK
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        u_BK: Tensor = self.text(text_BD)
-        return u_BK
 
 
 def draw_pairs(

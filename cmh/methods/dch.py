@@ -21,12 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from torch import Tensor, nn
 
-from cmh import kernel_features, projections
-from cmh.kernel_features import KernelProjection
-from cmh.method import Inputs, Method, Stages
+from cmh import kernel_features
 from cmh.projections import Matrix
+from cmh.solved import KernelHashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +39,10 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
 
-class DCH(Method):
+class DCH(KernelHashing):
     """Kernel hash functions onto binary codes from which the labels can be read."""
 
-    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
-        super().__init__(config, inputs, backbone)
-        self.bits, self.stages, self.config, self.backbone = config.bits, config.stages, config, backbone
-        features = projections.pooled_size(inputs, config.stages)
-        self.image = KernelProjection(features, config.bases, config.bits)
-        self.text = KernelProjection(inputs.text_dim, config.bases, config.bits)
+    config: Config
 
     def solve(
         self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int
@@ -62,14 +55,6 @@ class DCH(Method):
         for (side, _), p_MK in zip(sides, p, strict=True):
             side.keep(p_MK)
         return b_NK.astype(np.int8)
-
-    def encode_image(self, image: Stages) -> Tensor:
-        u_BK: Tensor = self.image(projections.pooled(self.backbone(*image), self.stages))
-        return u_BK
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        u_BK: Tensor = self.text(text_BD)
-        return u_BK
 
 
 def discrete_codes(phi: list[Matrix], y_NL: Matrix, config: Config, seed: int) -> tuple[Matrix, list[Matrix]]:

@@ -20,13 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from torch import Tensor, nn
 
-from cmh import projections
-from cmh.kernel_features import Choice, KernelProjection
+from cmh.kernel_features import Choice
 from cmh.kernel_logistic import regress
-from cmh.method import Inputs, Method, Stages
 from cmh.projections import Matrix, signs, unit_rows
+from cmh.solved import KernelHashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +38,10 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
 
-class GSPH(Method):
+class GSPH(KernelHashing):
     """Kernel hash functions that predict factors of the label similarity."""
 
-    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
-        super().__init__(config, inputs, backbone)
-        self.bits, self.stages, self.config, self.backbone = config.bits, config.stages, config, backbone
-        features = projections.pooled_size(inputs, config.stages)
-        self.image = KernelProjection(features, config.bases, config.bits)
-        self.text = KernelProjection(inputs.text_dim, config.bases, config.bits)
+    config: Config
 
     def solve(
         self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int
@@ -59,14 +52,6 @@ class GSPH(Method):
             bases_MF = hash_function.choose(x, self.config.bases_from, seed)
             probability_NK += expit(regress(hash_function, x, bases_MF, signs(h_NK), self.config.penalty)) / 2
         return signs(probability_NK - 0.5)
-
-    def encode_image(self, image: Stages) -> Tensor:
-        u_BK: Tensor = self.image(projections.pooled(self.backbone(*image), self.stages))
-        return u_BK
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        u_BK: Tensor = self.text(text_BD)
-        return u_BK
 
 
 def factors(unit_NL: Matrix, config: Config, seed: int) -> tuple[Matrix, Matrix]:

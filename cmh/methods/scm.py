@@ -17,11 +17,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from cmh import eigen, projections
-from cmh.method import Inputs, Method, Stages
-from cmh.projections import Matrix, Projection, signs, unit_rows
+from cmh import eigen
+from cmh.projections import Matrix, signs, unit_rows
+from cmh.solved import LinearHashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +32,10 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
 
-class SCM(Method):
+class SCM(LinearHashing):
     """Linear hash functions, one bit at a time or all at once."""
 
-    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
-        super().__init__(config, inputs, backbone)
-        self.bits, self.stages, self.config, self.backbone = config.bits, config.stages, config, backbone
-        self.image = Projection(projections.pooled_size(inputs, config.stages), config.bits)
-        self.text = Projection(inputs.text_dim, config.bits)
+    config: Config
 
     def solve(self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int) -> None:
         mean_F, mean_D = image_NF.mean(axis=0), text_ND.mean(axis=0)
@@ -53,14 +48,6 @@ class SCM(Method):
             wx_FK, wy_DK = sequential(x_NF, y_ND, wanted_FD, self.config)
         self.image.keep(mean_F, wx_FK)
         self.text.keep(mean_D, wy_DK)
-
-    def encode_image(self, image: Stages) -> Tensor:
-        u_BK: Tensor = self.image(projections.pooled(self.backbone(*image), self.stages))
-        return u_BK
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        u_BK: Tensor = self.text(text_BD)
-        return u_BK
 
 
 def semantic_correlation(x_NF: Matrix, y_ND: Matrix, labels_NL: NDArray[np.bool_]) -> Matrix:

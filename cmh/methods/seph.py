@@ -20,13 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from torch import Tensor, nn
 
-from cmh import kernel_features, projections
-from cmh.kernel_features import Choice, KernelProjection
+from cmh import kernel_features
+from cmh.kernel_features import Choice
 from cmh.kernel_logistic import regress
-from cmh.method import Inputs, Method, Stages
 from cmh.projections import Matrix, signs, unit_rows
+from cmh.solved import KernelHashing
 
 ROWS = 1024  # of the N × N pairs that are in memory at a time
 START = 1e-4  # spread of the first H, as in t-SNE
@@ -45,15 +44,10 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
 
-class SePH(Method):
+class SePH(KernelHashing):
     """Kernel hash functions that predict codes found from the labels alone."""
 
-    def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
-        super().__init__(config, inputs, backbone)
-        self.bits, self.stages, self.config, self.backbone = config.bits, config.stages, config, backbone
-        features = projections.pooled_size(inputs, config.stages)
-        self.image = KernelProjection(features, config.bases, config.bits)
-        self.text = KernelProjection(inputs.text_dim, config.bases, config.bits)
+    config: Config
 
     def solve(
         self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int
@@ -66,14 +60,6 @@ class SePH(Method):
             logit_NK = regress(hash_function, x, bases_MF, codes_NK, self.config.penalty)
             margin_NK += prior_weighted(expit(logit_NK), positive_K)
         return signs(margin_NK)
-
-    def encode_image(self, image: Stages) -> Tensor:
-        u_BK: Tensor = self.image(projections.pooled(self.backbone(*image), self.stages))
-        return u_BK
-
-    def encode_text(self, text_BD: Tensor) -> Tensor:
-        u_BK: Tensor = self.text(text_BD)
-        return u_BK
 
 
 def prior_weighted(probability_NK: Matrix, positive_K: Matrix) -> Matrix:
