@@ -121,7 +121,13 @@ def _check(store: Store, dataset: Ref, experiment: Experiment) -> None:
     nested.check(methods.load(experiment.method), experiment.bits, experiment.training.weights)
     group = zarr.open_group(artifacts.open_artifact(store, dataset).zarr("dataset.zarr"), mode="r")
     items = schema.array(group, "split/train").shape[0]
-    batch = 1 if methods.solved(experiment.method) else experiment.training.batch_size
+    solved = methods.solved(experiment.method)
+    if not solved and not schema.array(group, "split/validation").shape[0]:
+        raise ValueError(
+            f"{dataset.name} has no validation items, by which {experiment.method} chooses its best epoch; "
+            "copy its catalog entry to your own file, add `validation: 0.1` to its split, and name that file"
+        )
+    batch = 1 if solved else experiment.training.batch_size
     needed = max(experiment.bits, batch)
     if items < needed:
         raise ValueError(

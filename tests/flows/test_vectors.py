@@ -186,3 +186,15 @@ def test_text_features_have_no_order_of_words(
     with pytest.raises(ValueError, match="dvsh reads words in their order, and small brings text features"):
         next(pipeline.steps(local_store, experiment(tmp_path, entry, "dvsh"), Resources(threads=1)))
     assert artifacts.list_artifacts(local_store) == []
+
+
+def test_no_validation_items_is_said_before_training(
+    local_store: Store, tmp_path: Path, entry: dict[str, Any]
+) -> None:
+    """A method of epochs refuses the publisher's split, which holds nothing to choose one by."""
+    wanted = experiment(tmp_path, entry, method="dcmh")
+    going = pipeline.steps(local_store, wanted, Resources(threads=1))
+    features = next(going).make()
+    dataset = going.send(features).make()
+    with pytest.raises(ValueError, match=r"small has no validation items.* add `validation: 0.1`"):
+        going.send(dataset)
