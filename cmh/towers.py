@@ -2,8 +2,8 @@
 
 `Towers` leaves the networks to the method; `LinearTowers` has those of the field's first deep methods.
 
-Shape suffixes: B = batch, K = bits, D = text dimensions.
-`f` is a code that a tower gives, any real numbers; `u` is a relaxed code in [-1, 1].
+Shape suffixes: B = batch, K = bits, D = text dimensions, L = labels, S = codes of each item.
+`f` is a code that a tower gives, any real numbers; `u` is one in [-1, 1]; `s` is relevance in {0, 1}.
 """
 
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cmh import image_towers, text_towers
+from cmh import image_towers, losses, parallel, text_towers
 from cmh.memory import CodeMemory, Side
 from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
 
@@ -28,6 +28,13 @@ def together(optimizer: Optimizer) -> tuple[Phase, ...]:
     """One pass over the pairs, both towers moving."""
     modules = ("backbone", "image_tower", "text_tower")
     return (Phase(name="pairs", modules=modules, reads="both", optimizer=optimizer),)
+
+
+def whole_batch(codes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Codes (S, B, K) of the global batch, and the relevance s_BB of its items to each other."""
+    labels_BL = parallel.gather(batch.labels_BL)
+    everyone = parallel.gather(codes.transpose(0, 1)).transpose(0, 1)
+    return everyone, losses.relevance(labels_BL, labels_BL)
 
 
 class Towers(Method):

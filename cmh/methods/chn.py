@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cmh import losses, parallel, settings
+from cmh import losses, settings
 from cmh.memory import CodeMemory
 from cmh.method import Batch, Optimizer, Phase
-from cmh.towers import LinearTowers, together
+from cmh.towers import LinearTowers, together, whole_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +58,7 @@ class CHN(LinearTowers):
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Terms `inter`, over all image-text pairs of the global batch, and `quantisation`."""
         config = self.config
-        image_BK, text_BK = parallel.gather(codes.transpose(0, 1)).unbind(1)
-        labels_BL = parallel.gather(batch.labels_BL)
-        s_BB = losses.relevance(labels_BL, labels_BL)
+        (image_BK, text_BK), s_BB = whole_batch(codes, batch)
         quantisation = [cosine_quantisation(u_BK, config.margin) for u_BK in codes]
         return {
             "inter": cosine_margin(image_BK, text_BK, s_BB, config.margin),

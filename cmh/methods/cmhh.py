@@ -24,10 +24,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cmh import losses, parallel, settings
+from cmh import losses, settings
 from cmh.memory import CodeMemory
 from cmh.method import Batch, Optimizer, Phase
-from cmh.towers import LinearTowers, together
+from cmh.towers import LinearTowers, together, whole_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +64,7 @@ class CMHH(LinearTowers):
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Terms `inter`, over all image-text pairs of the global batch, and `quantisation`."""
         config = self.config
-        image_BK, text_BK = parallel.gather(codes.transpose(0, 1)).unbind(1)
-        labels_BL = parallel.gather(batch.labels_BL)
-        s_BB = losses.relevance(labels_BL, labels_BL)
+        (image_BK, text_BK), s_BB = whole_batch(codes, batch)
         d_BB = hamming(image_BK, text_BK)
         corners = torch.ones_like(codes[0])
         quantisation = [hamming(u_BK.abs(), corners[:1]).mean() for u_BK in codes]

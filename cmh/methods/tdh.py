@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cmh import losses, parallel, settings
+from cmh import losses, settings
 from cmh.memory import CodeMemory
 from cmh.method import Batch, Optimizer, Phase
-from cmh.towers import LinearTowers, together
+from cmh.towers import LinearTowers, together, whole_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +64,7 @@ class TDH(LinearTowers):
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Terms `inter` and `intra`, each both ways or in both modalities, `quantisation` and `graph`."""
         config = self.config
-        u_BK, v_BK = parallel.gather(codes.transpose(0, 1)).unbind(1)
-        labels_BL = parallel.gather(batch.labels_BL)
-        s_BB = losses.relevance(labels_BL, labels_BL)
+        (u_BK, v_BK), s_BB = whole_batch(codes, batch)
         margin = config.margin * u_BK.shape[1]
         b_BK = memory.consensus_NK[batch.index_B]
         return {
