@@ -1,9 +1,8 @@
 """CLIP's image network against open_clip's whole model: features, files of weights, what is refused.
 
-Weights are random ones, written as open_clip writes them.  Without the extra `clip` only its error is tested.
+Weights are random ones, written as open_clip writes them.
 """
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,6 @@ from torch import Tensor
 
 from cmh import backbones, features
 from cmh.backbones import Backbone
-
-INSTALLED = importlib.util.find_spec("open_clip") is not None
-needs_open_clip = pytest.mark.skipif(
-    not INSTALLED, reason="open_clip is not installed: pip install 'cmh[clip]'"
-)
 
 
 def images(count: int = 2, size: int = 224) -> Tensor:
@@ -43,7 +37,6 @@ def loaded(whole: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> 
     return backbones.load("clip_vit_b32", path).eval()
 
 
-@needs_open_clip
 def test_the_embedding_is_open_clips(whole: torch.nn.Module, loaded: Backbone) -> None:
     """The last stage is encode_image of images in [0, 1] less CLIP's mean, over its deviation."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (whole.visual.image_mean, whole.visual.image_std))
@@ -54,7 +47,6 @@ def test_the_embedding_is_open_clips(whole: torch.nn.Module, loaded: Backbone) -
     assert loaded.pretrained == "open_clip_model.safetensors"
 
 
-@needs_open_clip
 def test_the_other_stages_are_tokens_on_their_grid(whole: torch.nn.Module, loaded: Backbone) -> None:
     """What block 6 gives, less its class token, token 7 i + j at row i and column j; float32 throughout."""
     given = []
@@ -69,7 +61,6 @@ def test_the_other_stages_are_tokens_on_their_grid(whole: torch.nn.Module, loade
     torch.testing.assert_close(maps[1].flatten(2).transpose(1, 2), given[0][:, 1:], rtol=1e-4, atol=1e-5)
 
 
-@needs_open_clip
 def test_a_saved_backbone_loads_and_gives_features(loaded: Backbone, tmp_path: Path) -> None:
     """From the file that a model keeps of it: the same features, maps of 4 × 4 places among them."""
     save_file(loaded.network.state_dict(), tmp_path / "backbone.safetensors")
@@ -81,7 +72,6 @@ def test_a_saved_backbone_loads_and_gives_features(loaded: Backbone, tmp_path: P
     assert all((first[name] == second[name]).all() for name in first)
 
 
-@needs_open_clip
 def test_what_cannot_work_is_refused(
     loaded: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,8 +87,8 @@ def test_what_cannot_work_is_refused(
         backbones.load("clip_vit_b32", "default")
 
 
-@pytest.mark.skipif(INSTALLED, reason="open_clip is installed")
-def test_without_open_clip_the_error_says_what_to_install() -> None:
+def test_without_open_clip_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is read or fetched."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"clip_vit_b32 needs open_clip; pip install 'cmh\[clip\]'"):
         backbones.load("clip_vit_b32", "none")
