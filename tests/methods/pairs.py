@@ -11,10 +11,10 @@ from cmh.memory import CodeMemory
 from cmh.method import Batch, Inputs, Method
 
 N, B, K, D, L = 14, 6, 8, 40, 3
-CHANNELS = (5, 9)
+CHANNELS = (5, 6, 17, 33)
 
 
-def build(name: str, backbone: nn.Module | None = None, **settings: float) -> Method:
+def build(name: str, backbone: nn.Module | None = None, **settings: object) -> Method:
     """The method for `batch`, on features unless a backbone is given."""
     torch.manual_seed(0)
     inputs = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)

@@ -1,7 +1,6 @@
 """DSPAH's attention, codes and loss terms against slow loops from the formulas, in float64, to 1e-10."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -9,38 +8,9 @@ from torch import Tensor
 
 from cmh import methods
 from cmh.backbones import Frozen
-from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs
+from cmh.method import Inputs
 from cmh.methods.dspah import CBAM, DSPAH, Config
-
-N, B, K, D, L = 9, 5, 8, 60, 4
-CHANNELS = (5, 6, 17, 33)
-CONFIG = Config(bits=K)
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
-def dspah(config: Config = CONFIG) -> DSPAH:
-    inputs = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)
-    return DSPAH(config, inputs, Frozen(CHANNELS)).double()
-
-
-def batch() -> Batch:
-    return Batch(
-        torch.randperm(N)[:B],
-        tuple(torch.randn(B, c, 2, 3, dtype=torch.float64) for c in CHANNELS),
-        torch.poisson(torch.full((B, D), 0.3, dtype=torch.float64)),
-        (torch.rand(B, L) < 0.4).double(),
-    )
-
-
-def memory() -> CodeMemory:
-    filled = CodeMemory((torch.rand(N, L) < 0.4).double(), K, seed=3)
-    filled.image_NK, filled.text_NK = filled.image_NK.double(), filled.text_NK.double()
-    return filled
+from tests.methods.pairs import CHANNELS, B, D, K, L, batch, build, memory
 
 
 def similarity(a: list[float], b: list[float], kind: str) -> float:
@@ -68,7 +38,7 @@ def regression(
 @pytest.mark.parametrize(("kind", "weight"), [("fine", 1.0), ("hard", 3.0), ("fine", "balanced")])
 def test_terms_equal_the_loops(phase: str, kind: str, weight: float | str) -> None:
     """inter against the other memory, intra against the own one, quantisation against the consensus."""
-    method = dspah(replace(CONFIG, similarity=kind, relevant_weight=weight))
+    method = build("dspah", similarity=kind, relevant_weight=weight)
     items, codes = batch(), memory()
     relevant = sum(bool((a * b).any()) for a in codes.labels_NL for b in codes.labels_NL)
     irrelevant = len(codes.labels_NL) ** 2 - relevant
@@ -93,6 +63,7 @@ def test_terms_equal_the_loops(phase: str, kind: str, weight: float | str) -> No
 
 def test_attention_equals_the_loops() -> None:
     """Channel gates from averages and maxima over places, then place gates from those over channels."""
+    torch.manual_seed(0)
     channels, side = 17, 4
     cbam = CBAM(channels, reduction=16, kernel=3).double()
     x = torch.randn(2, channels, side, side, dtype=torch.float64)
@@ -122,7 +93,7 @@ def test_attention_equals_the_loops() -> None:
 
 def test_image_codes_equal_their_definition() -> None:
     """Without attention: averaged map, normalised by running statistics, linear, tanh; weighed and summed."""
-    method, items = dspah(replace(CONFIG, attention=False)).eval(), batch()
+    method, items = build("dspah", attention=False).eval(), batch()
     assert items.image is not None
     tower = method.image_tower
     total = torch.zeros(B, K, dtype=torch.float64)
@@ -134,7 +105,7 @@ def test_image_codes_equal_their_definition() -> None:
 
 def test_one_level_is_the_last() -> None:
     """levels=1: other stage maps do not matter, and only one code is weighed."""
-    method, items = dspah(replace(CONFIG, levels=1)).eval(), batch()
+    method, items = build("dspah", levels=1).eval(), batch()
     assert items.image is not None
     other = tuple(stage * 2 + 1 for stage in items.image[:-1]) + items.image[-1:]
     assert torch.equal(method.encode_image(items.image), method.encode_image(other))
@@ -144,16 +115,15 @@ def test_one_level_is_the_last() -> None:
 def test_attention_moves_the_codes_on_pooled_features_too() -> None:
     """On 1 x 1 maps the gates remain, one a channel and one an image; without attention there are none."""
     maps = tuple(torch.randn(B, c, 1, 1, dtype=torch.float64) for c in CHANNELS)
-    torch.manual_seed(1)
-    with_attention = dspah().eval()
-    plain = dspah(replace(CONFIG, attention=False)).eval()
+    with_attention = build("dspah").eval()
+    plain = build("dspah", attention=False).eval()
     plain.load_state_dict({k: v for k, v in with_attention.state_dict().items() if ".attention." not in k})
     assert not torch.allclose(with_attention.encode_image(maps), plain.encode_image(maps))
 
 
 def test_defaults_are_the_published_ones() -> None:
     """Plain SGD at 10^-1.5 in both passes; text weights from N(0, 0.1)."""
-    method = dspah()
+    method = build("dspah")
     for phase in method.phases:
         optimizer = phase.optimizer
         assert (optimizer.kind, optimizer.momentum, optimizer.decay, phase.steps) == ("sgd", 0, 1, None)
@@ -182,4 +152,4 @@ def test_settings_that_cannot_work_are_refused(fields: dict[str, float], message
 def test_too_few_image_levels_are_refused() -> None:
     """A backbone of one stage cannot be weighed over four; the message offers levels=1."""
     with pytest.raises(ValueError, match="set levels=1"):
-        DSPAH(CONFIG, Inputs(image_channels=(9,), text_dim=D, labels=L), Frozen((9,)))
+        DSPAH(Config(), Inputs(image_channels=(9,), text_dim=D, labels=L), Frozen((9,)))

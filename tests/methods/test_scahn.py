@@ -1,7 +1,6 @@
 """SCAHN's codes and loss terms against slow loops written from the paper's formulas, in float64, to 1e-10."""
 
 import math
-from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -10,38 +9,11 @@ from torch import Tensor
 
 from cmh import methods
 from cmh.backbones import Frozen
-from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs
+from cmh.method import Inputs
 from cmh.methods.scahn import SCAHN, Config, Fusion
+from tests.methods.pairs import CHANNELS, B, D, K, L, batch, build, memory
 
-N, B, K, D, L = 14, 6, 8, 40, 3
-CHANNELS = (5, 6, 7, 9)
-CONFIG = Config(bits=K, gamma=0.3, lambda_=0.7, beta=2.0)
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
-def scahn(config: Config = CONFIG) -> SCAHN:
-    inputs = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)
-    return SCAHN(config, inputs, Frozen(CHANNELS)).double()
-
-
-def batch() -> Batch:
-    return Batch(
-        torch.randperm(N)[:B],
-        tuple(torch.randn(B, c, 2, 3, dtype=torch.float64) for c in CHANNELS),
-        torch.poisson(torch.full((B, D), 0.3, dtype=torch.float64)),
-        (torch.rand(B, L) < 0.4).double(),
-    )
-
-
-def memory() -> CodeMemory:
-    filled = CodeMemory((torch.rand(N, L) < 0.4).double(), K, seed=3)
-    filled.image_NK, filled.text_NK = filled.image_NK.double(), filled.text_NK.double()
-    return filled
+SETTINGS = {"gamma": 0.3, "lambda_": 0.7, "beta": 2.0}
 
 
 def nll(a_BK: Tensor, o_NK: Tensor, labels_BL: Tensor, labels_NL: Tensor, weight: float) -> float:
@@ -61,7 +33,7 @@ def nll(a_BK: Tensor, o_NK: Tensor, labels_BL: Tensor, labels_NL: Tensor, weight
 def test_terms_equal_the_loops(phase: str, weight: float, text: Literal["multiscale", "words"]) -> None:
     """inter against the other memory, intra against the own one with this step's codes in it, pairwise
     between the halves of the batch, quantisation against the consensus of the epoch; layers averaged."""
-    method, items, codes = scahn(replace(CONFIG, relevant_weight=weight, text=text)), batch(), memory()
+    method, items, codes = build("scahn", **SETTINGS, relevant_weight=weight, text=text), batch(), memory()
     terms = method(phase, items, codes)
     tower, x = (method.image_tower, items.image) if phase == "image" else (method.text_tower, items.text_BD)
     layers = tower(x).detach()
@@ -90,11 +62,9 @@ def test_balanced_pairs_weigh_as_much_as_the_others() -> None:
     pairs weigh, counted one by one."""
 
     def terms(weight: float | Literal["balanced"]) -> dict[str, Tensor]:
-        torch.manual_seed(1)
-        return scahn(replace(CONFIG, relevant_weight=weight))("image", batch(), memory())
+        return build("scahn", **SETTINGS, relevant_weight=weight)("image", batch(), memory())
 
-    torch.manual_seed(1)
-    scahn(), batch()
+    build("scahn"), batch()  # so that the memory is the one above
     labels = memory().labels_NL.tolist()
     pairs = [any(x and y for x, y in zip(a, b, strict=True)) for a in labels for b in labels]
     by_hand = terms((len(pairs) - sum(pairs)) / sum(pairs))
@@ -105,7 +75,8 @@ def test_balanced_pairs_weigh_as_much_as_the_others() -> None:
 @pytest.mark.parametrize("attention", [True, False])
 def test_fusion_equals_the_loop(attention: bool) -> None:
     """u_ik = tanh(sum_s W_sk h_sik), behind the stage codes, which stay as they are; W_sk = 1/S untrained."""
-    fusion = Fusion(3, replace(CONFIG, attention=attention)).double()
+    torch.manual_seed(0)
+    fusion = Fusion(3, Config(bits=K, attention=attention)).double()
     assert bool(list(fusion.parameters())) == attention
     assert attention or bool((fusion.weight_SK == torch.tensor(1 / 3)).all())
     codes = [torch.randn(B, K, dtype=torch.float64).tanh() for _ in range(3)]
@@ -119,7 +90,7 @@ def test_fusion_equals_the_loop(attention: bool) -> None:
 
 def test_image_codes_equal_their_definition() -> None:
     """In evaluation: pooled map, normalised with the running statistics, linear, tanh, fused."""
-    method, items = scahn().eval(), batch()
+    method, items = build("scahn").eval(), batch()
     assert items.image is not None
     h = [
         torch.tanh(
@@ -133,7 +104,7 @@ def test_image_codes_equal_their_definition() -> None:
 
 def test_significance_is_the_sum_of_the_weights_of_both_towers() -> None:
     """Added up one stage at a time."""
-    method = scahn()
+    method = build("scahn")
     for k in range(K):
         weights = [
             tower.fusion.weight_SK[s, k].item()
@@ -146,7 +117,7 @@ def test_significance_is_the_sum_of_the_weights_of_both_towers() -> None:
 
 def test_fewer_stages_fuse_the_last_ones() -> None:
     """With two stages, image maps 1 and 2 do not matter, and three layers enter the loss."""
-    method, items = scahn(replace(CONFIG, stages=2)).eval(), batch()
+    method, items = build("scahn", **SETTINGS, stages=2).eval(), batch()
     assert items.image is not None
     other = (items.image[0] + 1, items.image[1] * 2, *items.image[2:])
     assert torch.equal(method.encode_image(items.image), method.encode_image(other))
@@ -185,7 +156,7 @@ def test_settings_that_cannot_work_are_refused(fields: dict[str, float], message
 def test_too_few_image_stages_are_refused() -> None:
     """A frozen backbone of one stage cannot be fused over four; the message offers stages=1."""
     with pytest.raises(ValueError, match="set stages=1"):
-        SCAHN(CONFIG, Inputs(image_channels=(9,), text_dim=D, labels=L), Frozen((9,)))
+        SCAHN(Config(), Inputs(image_channels=(9,), text_dim=D, labels=L), Frozen((9,)))
 
 
 def test_images_are_augmented_in_training_only() -> None:
@@ -201,9 +172,8 @@ def test_images_are_augmented_in_training_only() -> None:
             return tuple(torch.rand(len(image), c, 1, 1).double() for c in CHANNELS)
 
     image = torch.randint(256, (B, 3, 8, 8), dtype=torch.uint8)
-    inputs = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)
     for augment in (True, False):
-        method = SCAHN(replace(CONFIG, augment=augment), inputs, Seen()).double()
+        method = build("scahn", Seen(), augment=augment)
         method("image", batch()._replace(image=(image,)), memory())
         assert torch.equal(seen[-1], image) is not augment
         method.eval().encode_image((image,))
