@@ -29,9 +29,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cmh import losses, parallel, settings, text_towers
+from cmh import losses, settings, text_towers
 from cmh.memory import CodeMemory
 from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.towers import whole_batch
 
 IMAGE, TEXT, IMAGE_UNATTENDED, TEXT_UNATTENDED = range(4)
 
@@ -142,9 +143,7 @@ class ADAH(Method):
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Eq. 8: all six ranking losses, to be minimised; eq. 9: minus the two of unattended codes."""
-        everyone = parallel.gather(codes.transpose(0, 1)).transpose(0, 1)
-        labels_BL = parallel.gather(batch.labels_BL)
-        s_BB = losses.relevance(labels_BL, labels_BL)
+        everyone, s_BB = whole_batch(codes, batch)
         margin = self.config.margin * math.sqrt(codes.shape[-1])
 
         def ranking(query: int, database: int) -> Tensor:
