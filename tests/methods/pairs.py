@@ -52,6 +52,11 @@ def dot(a_K: Tensor, b_K: Tensor) -> float:
     return sum(x * y for x, y in zip(a_K.tolist(), b_K.tolist(), strict=True))
 
 
+def squares(a_BK: Tensor, b_BK: Tensor) -> float:
+    """sum_ik (a_ik - b_ik)^2, one number at a time."""
+    return sum((a - b) ** 2 for a, b in zip(a_BK.flatten().tolist(), b_BK.flatten().tolist(), strict=True))
+
+
 def relevant(a_L: Tensor, b_L: Tensor) -> bool:
     return any(x and y for x, y in zip(a_L.tolist(), b_L.tolist(), strict=True))
 

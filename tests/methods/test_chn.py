@@ -16,8 +16,6 @@ def test_terms_equal_the_loops() -> None:
     items = batch(codes)
     terms = method("pairs", items, codes)
     u_BK, v_BK = method.encode_image(items.image), method.encode_text(items.text_BD)
-    torch.testing.assert_close(codes.image_NK[items.index_B], u_BK.detach(), rtol=0, atol=0)
-    torch.testing.assert_close(codes.text_NK[items.index_B], v_BK.detach(), rtol=0, atol=0)
     inter = 0.0
     for u_K, u_L in zip(u_BK, items.labels_BL, strict=True):
         for v_K, v_L in zip(v_BK, items.labels_BL, strict=True):

@@ -10,7 +10,7 @@ from cmh import methods
 from cmh.backbones import Frozen
 from cmh.method import Inputs
 from cmh.methods.dspah import CBAM, DSPAH, Config
-from tests.methods.pairs import CHANNELS, B, D, K, L, batch, build, memory
+from tests.methods.pairs import CHANNELS, B, D, K, L, batch, build, memory, squares
 
 
 def similarity(a: list[float], b: list[float], kind: str) -> float:
@@ -50,13 +50,7 @@ def test_terms_equal_the_loops(phase: str, kind: str, weight: float | str) -> No
     expected = {
         "inter": regression(u_BK, other, items.labels_BL, codes.labels_NL, kind, factor),
         "intra": regression(u_BK, own, items.labels_BL, codes.labels_NL, kind, factor),
-        "quantisation": sum(
-            (consensus_NK[row, k].item() - u_BK[i, k].item()) ** 2
-            for i, row in enumerate(items.index_B.tolist())
-            for k in range(K)
-        )
-        / K
-        / B,
+        "quantisation": squares(consensus_NK[items.index_B], u_BK) / K / B,
     }
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-10)
 

@@ -11,7 +11,7 @@ from cmh import methods
 from cmh.backbones import Frozen
 from cmh.method import Inputs
 from cmh.methods.scahn import SCAHN, Config, Fusion
-from tests.methods.pairs import CHANNELS, B, D, K, L, batch, build, memory
+from tests.methods.pairs import CHANNELS, B, D, K, L, batch, build, memory, squares
 
 SETTINGS = {"gamma": 0.3, "lambda_": 0.7, "beta": 2.0}
 
@@ -45,14 +45,7 @@ def test_terms_equal_the_loops(phase: str, weight: float, text: Literal["multisc
         "inter": sum(nll(h, other, y, z, weight) for h in layers) / 5,
         "intra": 0.7 * sum(nll(h, own, y, z, weight) for h in layers) / 5,
         "pairwise": 0.3 * sum(nll(h[:half], h[half:], y[:half], y[half:], weight) for h in layers) / 5,
-        "quantisation": 2.0
-        / K
-        / B
-        * sum(
-            (codes.consensus_NK[items.index_B[i], k].item() - layers[-1][i, k].item()) ** 2
-            for i in range(B)
-            for k in range(K)
-        ),
+        "quantisation": 2.0 * squares(codes.consensus_NK[items.index_B], layers[-1]) / K / B,
     }
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-10)
 

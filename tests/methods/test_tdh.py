@@ -28,8 +28,6 @@ def test_terms_equal_the_loops() -> None:
     terms = method("pairs", items, codes)
     y_BL = items.labels_BL
     u_BK, v_BK = method.image_tower(items.image), method.text_tower(items.text_BD)
-    torch.testing.assert_close(codes.image_NK[items.index_B], u_BK.detach(), rtol=0, atol=0)
-    torch.testing.assert_close(codes.text_NK[items.index_B], v_BK.detach(), rtol=0, atol=0)
     quantisation = graph = 0.0
     for i in range(B):
         for k in range(K):
