@@ -45,6 +45,10 @@ class CodeMemory:
         """Store the consensus; the trainer does so at the start of each epoch."""
         self.consensus_NK = self.consensus()
 
+    def weight_of_relevant(self, wanted: float | Literal["balanced"]) -> float:
+        """`wanted`; "balanced": the weight that gives all relevant pairs together as much as the others."""
+        return (1 - self.relevant_share) / self.relevant_share if wanted == "balanced" else wanted
+
     def prefix(self, bits: int) -> "CodeMemory":
         """A view of the first `bits` bits of everything, labels shared."""
         view = object.__new__(CodeMemory)

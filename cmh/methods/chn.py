@@ -17,6 +17,7 @@ Shape suffixes: B = batch, K = bits, D = text dimensions, L = labels.
 """
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -48,6 +49,7 @@ class CHN(LinearTowers):
     """Image: last stage, average, linear, tanh.  Text: linear, ReLU, linear, tanh."""
 
     config: Config
+    SHORT = MappingProxyType({"hidden": 1024})
     squashed = True
 
     @property

@@ -20,6 +20,7 @@ Shape suffixes: B = batch, K = bits, D = text dimensions, L = labels.
 """
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -54,6 +55,7 @@ class CMHH(LinearTowers):
     """Image: last stage, average, linear, tanh.  Text: linear, ReLU, linear, tanh."""
 
     config: Config
+    SHORT = MappingProxyType({"hidden": 1024, "lr": 1e-3, "decay": 0.03})
     squashed = True
 
     @property

@@ -25,6 +25,7 @@ Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = 
 """
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from torch import Tensor
@@ -45,12 +46,16 @@ class Config:
     hidden: int = 8192  # of the text tower: table 2
     gamma: float = 1.0  # weight of the quantisation: section 4
     eta: float = 1.0  # weight of the balance: section 4
+    # Weight of relevant pairs in the likelihood; 1 is the paper.  Ours: "balanced", see `cmh.memory`.
+    relevant_weight: float | Literal["balanced"] = 1.0
     optimizer: Literal["adam", "sgd"] = "adam"  # ours, see above; paper: sgd without momentum
     lr: float = 3e-4  # ours, for adam; authors' code: 10^-1.5 for sgd
     decay: float = 0.1  # of lr over all epochs: ours, for adam; authors' code: 10^-4.5 for sgd
 
     def __post_init__(self) -> None:
         settings.positive(self, "bits", "hidden", "lr", "decay")
+        if self.relevant_weight != "balanced":
+            settings.positive(self, "relevant_weight")
         settings.not_negative(self, "gamma", "eta")
 
 
@@ -58,6 +63,8 @@ class DCMH(LinearTowers):
     """Image: last stage, average, linear.  Text: linear, ReLU, linear."""
 
     config: Config
+    # Relevant pairs are rare where labels are many: unweighted, their term drowns and codes hardly learn.
+    SHORT = MappingProxyType({"hidden": 1024, "lr": 1e-3, "decay": 0.03, "relevant_weight": "balanced"})
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -72,11 +79,12 @@ class DCMH(LinearTowers):
         balance = eta ||mean_i f_i||^2, over the global batch.
         """
         f_BK, other_NK = codes, memory.text_NK if phase == "image" else memory.image_NK
+        weight = memory.weight_of_relevant(self.config.relevant_weight)
         s_BN = losses.relevance(batch.labels_BL, memory.labels_NL)
         share = f_BK.shape[1] / len(other_NK)  # K squares an item beside its N pairs
         quantisation = losses.quantisation(f_BK, memory.consensus_NK[batch.index_B])
         return {
-            "inter": losses.memory_nll(f_BK[None], other_NK, s_BN, ALPHA),
+            "inter": losses.memory_nll(f_BK[None], other_NK, s_BN, ALPHA, weight),
             "quantisation": self.config.gamma * share * quantisation,
             "balance": self.config.eta * losses.balance(parallel.gather(f_BK)),
         }

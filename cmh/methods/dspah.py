@@ -111,9 +111,7 @@ class DSPAH(Towers):
             own_NK, other_NK = other_NK, own_NK
         similarity = losses.label_cosine if self.config.similarity == "fine" else losses.relevance
         s_BN = similarity(batch.labels_BL, memory.labels_NL)
-        weight = self.config.relevant_weight
-        if weight == "balanced":
-            weight = (1 - memory.relevant_share) / memory.relevant_share
+        weight = memory.weight_of_relevant(self.config.relevant_weight)
         return {
             "inter": similarity_regression(codes, other_NK, s_BN, weight),
             "intra": similarity_regression(codes, own_NK, s_BN, weight),

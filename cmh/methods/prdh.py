@@ -15,6 +15,7 @@ Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = 
 """
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from torch import Tensor
@@ -35,12 +36,16 @@ class Config:
     hidden: int = 8192  # of the text tower, as DCMH
     lambda_: float = 1.0  # weight of the decorrelation: torchcmh
     gamma: float = 1.0  # weight of quantisation and balance: torchcmh
+    # Weight of relevant pairs in the likelihood; 1 is the paper.  Ours: "balanced", see `cmh.memory`.
+    relevant_weight: float | Literal["balanced"] = 1.0
     optimizer: Literal["adam", "sgd"] = "adam"  # ours, see above; paper: sgd without momentum
     lr: float = 3e-4  # ours, for adam; authors' code: 10^-1.5 for sgd
     decay: float = 0.1  # of lr over all epochs: ours, for adam; authors' code: 10^-4.5 for sgd
 
     def __post_init__(self) -> None:
         settings.positive(self, "hidden", "lr", "decay")
+        if self.relevant_weight != "balanced":
+            settings.positive(self, "relevant_weight")
         settings.not_negative(self, "lambda_", "gamma")
         if self.bits < 2:
             raise ValueError(
@@ -52,6 +57,8 @@ class PRDH(LinearTowers):
     """Image: last stage, average, linear.  Text: linear, ReLU, linear."""
 
     config: Config
+    # Relevant pairs are rare where labels are many: unweighted, their term drowns and codes hardly learn.
+    SHORT = MappingProxyType({"hidden": 1024, "lr": 1e-3, "decay": 0.03, "relevant_weight": "balanced"})
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -69,13 +76,14 @@ class PRDH(LinearTowers):
         own_NK, other_NK = memory.image_NK, memory.text_NK
         if phase == "text":
             own_NK, other_NK = other_NK, own_NK
+        weight = memory.weight_of_relevant(self.config.relevant_weight)
         s_BN = losses.relevance(batch.labels_BL, memory.labels_NL)
         everyone_BK = parallel.gather(f_BK)
         share = f_BK.shape[1] / len(own_NK)  # K squares an item beside its N pairs
         quantisation = losses.quantisation(f_BK, memory.consensus_NK[batch.index_B])
         return {
-            "inter": losses.memory_nll(f_BK[None], other_NK, s_BN, ALPHA),
-            "intra": losses.memory_nll(f_BK[None], own_NK, s_BN, ALPHA),
+            "inter": losses.memory_nll(f_BK[None], other_NK, s_BN, ALPHA, weight),
+            "intra": losses.memory_nll(f_BK[None], own_NK, s_BN, ALPHA, weight),
             "decorrelation": config.lambda_ * decorrelation(everyone_BK),
             "quantisation": config.gamma * share * quantisation,
             "balance": config.gamma * losses.balance(everyone_BK),

@@ -132,8 +132,7 @@ class SCAHN(Towers):
         if phase == "text":
             own_NK, other_NK = other_NK, own_NK
         s_BN = losses.relevance(batch.labels_BL, memory.labels_NL)
-        share = memory.relevant_share
-        balance = (1 - share) / share if config.relevant_weight == "balanced" else config.relevant_weight
+        balance = memory.weight_of_relevant(config.relevant_weight)
         first_SHK, second_SHK, s_HH = _halves(layers_SBK, batch.labels_BL)
         return {
             "inter": losses.memory_nll(layers_SBK, other_NK, s_BN, alpha, balance),

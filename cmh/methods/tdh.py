@@ -23,6 +23,7 @@ Shape suffixes: B = batch, P = relevant pairs in it, K = bits, D = text dimensio
 """
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -55,6 +56,7 @@ class TDH(LinearTowers):
     """Image: last stage, average, linear.  Text: linear, ReLU, linear."""
 
     config: Config
+    SHORT = MappingProxyType({"hidden": 1024, "lr": 3e-3, "decay": 0.03})
 
     @property
     def phases(self) -> tuple[Phase, ...]:

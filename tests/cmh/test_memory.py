@@ -48,3 +48,9 @@ def test_state_restores_and_refuses_other_shapes(memory):
     assert all(torch.equal(other.state_dict()[key], state[key]) for key in ("image", "text", "consensus"))
     with pytest.raises(ValueError, match=r"stored image codes have shape \(6, 4\).*\(6, 8\)"):
         CodeMemory(torch.eye(6)[:, :3], bits=8, seed=0).load_state_dict(state)
+
+
+def test_balanced_weight_evens_relevant_and_other_pairs(memory):
+    """3 of 36 pairs share a label: 33 / 3; a number is taken as it is."""
+    assert memory.weight_of_relevant("balanced") == pytest.approx(11)
+    assert memory.weight_of_relevant(2.5) == 2.5

@@ -65,13 +65,15 @@ def log_sigmoid(x: float) -> float:
     return -math.log1p(math.exp(-x)) if x > 0 else x - math.log1p(math.exp(x))
 
 
-def nll(a_BK: Tensor, o_NK: Tensor, labels_BL: Tensor, labels_NL: Tensor, alpha: float = 2) -> float:
-    """-sum_ij (s_ij t_ij - log(1 + exp t_ij)), t = a o / alpha, one pair at a time."""
+def nll(
+    a_BK: Tensor, o_NK: Tensor, labels_BL: Tensor, labels_NL: Tensor, alpha: float = 2, weight: float = 1
+) -> float:
+    """-sum_ij w_ij (s_ij t_ij - log(1 + exp t_ij)), t = a o / alpha, w = weight if relevant, else 1."""
     total = 0.0
     for a_K, a_L in zip(a_BK, labels_BL, strict=True):
         for o_K, o_L in zip(o_NK, labels_NL, strict=True):
             t = dot(a_K, o_K) / alpha
-            total -= log_sigmoid(t) if relevant(a_L, o_L) else log_sigmoid(-t)
+            total -= weight * log_sigmoid(t) if relevant(a_L, o_L) else log_sigmoid(-t)
     return total
 
 

@@ -6,10 +6,10 @@ from cmh import methods
 from tests.methods.pairs import B, K, N, batch, build, memory, nll, squares
 
 
-@pytest.mark.parametrize("phase", ["image", "text"])
-def test_terms_equal_the_paper_sums(phase: str) -> None:
-    """Pairs and squares divided by the pairs of the step, the balance of the batch."""
-    method, codes = build("dcmh", hidden=16, gamma=0.3, eta=0.7), memory()
+@pytest.mark.parametrize(("phase", "weight"), [("image", 1.0), ("text", 1.0), ("text", 3.0)])
+def test_terms_equal_the_paper_sums(phase: str, weight: float) -> None:
+    """Pairs and squares divided by the pairs of the step, the balance of the batch; relevant pairs weighed."""
+    method, codes = build("dcmh", hidden=16, gamma=0.3, eta=0.7, relevant_weight=weight), memory()
     items = batch(codes)
     terms = method(phase, items, codes)
     f_BK = method.image_tower(items.image) if phase == "image" else method.text_tower(items.text_BD)
@@ -17,7 +17,7 @@ def test_terms_equal_the_paper_sums(phase: str) -> None:
     distance = squares(codes.consensus_NK[items.index_B], f_BK)
     mean = [sum(f_BK[i, k].item() for i in range(B)) / B for k in range(K)]
     expected = {
-        "inter": nll(f_BK, other, items.labels_BL, codes.labels_NL) / (B * N),
+        "inter": nll(f_BK, other, items.labels_BL, codes.labels_NL, weight=weight) / (B * N),
         "quantisation": 0.3 * distance / (B * N),
         "balance": 0.7 * sum(x * x for x in mean),
     }

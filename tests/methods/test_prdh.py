@@ -20,10 +20,10 @@ def slow_decorrelation(f_BK: Tensor) -> float:
     return total / 2
 
 
-@pytest.mark.parametrize("phase", ["image", "text"])
-def test_terms_equal_the_loops(phase: str) -> None:
+@pytest.mark.parametrize(("phase", "weight"), [("image", 1.0), ("text", 1.0), ("text", 3.0)])
+def test_terms_equal_the_loops(phase: str, weight: float) -> None:
     """Inter against the other memory, intra against the own one with this step's codes in it."""
-    method, codes = build("prdh", hidden=16, lambda_=0.3, gamma=0.7), memory()
+    method, codes = build("prdh", hidden=16, lambda_=0.3, gamma=0.7, relevant_weight=weight), memory()
     items = batch(codes)
     terms = method(phase, items, codes)
     f_BK = method.image_tower(items.image) if phase == "image" else method.text_tower(items.text_BD)
@@ -31,8 +31,8 @@ def test_terms_equal_the_loops(phase: str) -> None:
     distance = squares(codes.consensus_NK[items.index_B], f_BK)
     mean = [sum(f_BK[i, k].item() for i in range(B)) / B for k in range(K)]
     expected = {
-        "inter": nll(f_BK, other, items.labels_BL, codes.labels_NL) / (B * N),
-        "intra": nll(f_BK, own, items.labels_BL, codes.labels_NL) / (B * N),
+        "inter": nll(f_BK, other, items.labels_BL, codes.labels_NL, weight=weight) / (B * N),
+        "intra": nll(f_BK, own, items.labels_BL, codes.labels_NL, weight=weight) / (B * N),
         "decorrelation": 0.3 * slow_decorrelation(f_BK) / (K * (K - 1)),
         "quantisation": 0.7 * distance / (B * N),
         "balance": 0.7 * sum(x * x for x in mean),
