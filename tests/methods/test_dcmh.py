@@ -8,7 +8,7 @@ from tests.methods.pairs import B, K, N, batch, build, memory, nll, squares
 
 @pytest.mark.parametrize(("phase", "weight"), [("image", 1.0), ("text", 1.0), ("text", 3.0)])
 def test_terms_equal_the_paper_sums(phase: str, weight: float) -> None:
-    """Pairs and squares divided by the pairs of the step, the balance of the batch; relevant pairs weighed."""
+    """Pairs, weighed, and squares divided by the pairs of the step; the balance of the batch."""
     method, codes = build("dcmh", hidden=16, gamma=0.3, eta=0.7, relevant_weight=weight), memory()
     items = batch(codes)
     terms = method(phase, items, codes)
