@@ -231,6 +231,7 @@ def methods(name: str | None = None) -> None:
     import dataclasses
 
     from cmh import methods as known
+    from flows import contenders
 
     if name is None:
         show([{"method": one, "what": known.summary(one)} for one in known.available()], False)
@@ -244,9 +245,8 @@ def methods(name: str | None = None) -> None:
         ],
         False,
     )
-    if method.VARIANTS:
-        changes = {n: ", ".join(f"{k}={v!r}" for k, v in s.items()) for n, s in method.VARIANTS.items()}
-        show([{"variant": f"{name}:{n}", "changes": said} for n, said in changes.items()], False)
+    if offered := contenders.variants(name):
+        show([{"variant": f"{name}:{n}", "changes": said} for n, said in offered.items()], False)
 
 
 @app.command(group=_KNOW)

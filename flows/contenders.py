@@ -1,18 +1,29 @@
 """Who takes part in a comparison: methods, and variants of them written `method:variant`.
 
-A variant is an ablation that the method names in its `VARIANTS`, or a way to cut the longest code:
-`prefix` keeps the first bits as stored, `random_bits` any (of methods that rank their bits), and `nested` the
-first bits of a model whose loss was applied to every prefix as well (of methods trained by gradients).
+A variant is an ablation that the method names in its `VARIANTS`, or a way to shorten the code of the longest
+model, of `SHORTENED`.  Real-valued methods have no bits to leave out, and so none of the latter.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from cmh import methods
 from cmh.method import Method
 
-SHORTENED = {"prefix": "stored", "nested": "stored", "random_bits": "random"}  # → ranking in the report
+
+class Shortening(NamedTuple):
+    """Which bits of the longest model a short code keeps."""
+
+    ranking: str  # in the report
+    what: str
+
+
+SHORTENED = {
+    "prefix": Shortening("stored", "the longest model's first bits, as stored"),
+    "nested": Shortening("stored", "its first bits, with the loss applied to every prefix as well"),
+    "random_bits": Shortening("random", "any of its bits, of a method that ranks them"),
+}
 
 
 @dataclass(frozen=True)
@@ -31,8 +42,20 @@ class Contender:
         return {max(bits): tuple(bits)}
 
     def prefixes(self, bits: Sequence[int]) -> dict[str, float]:
-        """The weights of a nested code's shorter lengths, alike; none of a code that is not nested."""
-        return {str(b): 1.0 for b in sorted(bits)[:-1]} if self.name.endswith(":nested") else {}
+        """The weights of a nested code's shorter lengths, alike; none of a code that is not nested.
+
+        Raises:
+            ValueError: a nested code of one length.
+        """
+        if not self.name.endswith(":nested"):
+            return {}
+        *shorter, longest = sorted(set(bits))
+        if not shorter:
+            raise ValueError(
+                f"{self.name} nests shorter codes in the longest, and {longest} bits are the only length; "
+                f"give more lengths, or take {self.method}"
+            )
+        return {str(length): 1.0 for length in shorter}
 
 
 def contender(name: str) -> Contender:
@@ -47,14 +70,25 @@ def contender(name: str) -> Contender:
         return Contender(name, method)
     if variant in cls.VARIANTS:
         return Contender(name, method, cls.VARIANTS[variant])
-    offered = _shortened(cls)
-    if variant not in offered:
-        known = ", ".join([*cls.VARIANTS, *offered]) or "none"
+    if variant not in _shortened(cls):
+        known = ", ".join(variants(method)) or "none"
         raise ValueError(f"{method} has no variant {variant!r}; it has: {known}")
-    return Contender(name, method, ranking=SHORTENED[variant])
+    return Contender(name, method, ranking=SHORTENED[variant].ranking)
+
+
+def variants(method: str) -> dict[str, str]:
+    """What may follow `method:`, and what it means.  Raises: ValueError if there is no such method."""
+    cls = methods.load(method)
+    changes = {
+        name: ", ".join(f"{key}={value!r}" for key, value in settings.items())
+        for name, settings in cls.VARIANTS.items()
+    }
+    return changes | {name: SHORTENED[name].what for name in _shortened(cls)}
 
 
 def _shortened(cls: type[Method]) -> list[str]:
+    if cls.real_valued:
+        return []
     offered = ["prefix"]
     if cls.loss is not Method.loss:
         offered.append("nested")

@@ -119,6 +119,9 @@ def test_catalog_and_methods(cmh_home: Path):
     settings = cmh("methods", "scahn").out
     assert "bits" in settings
     assert "64" in settings
+    for variant in ("without_attention", "prefix", "nested", "random_bits"):
+        assert f"scahn:{variant} " in settings
+    assert "acmr:" not in cmh("methods", "acmr").out
 
 
 def test_doctor_gives_json(cmh_home: Path):

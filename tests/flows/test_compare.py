@@ -46,6 +46,16 @@ def test_short_codes_of_one_long_model() -> None:
     for method in ("scm:nested", "scm:random_bits"):
         with pytest.raises(ValidationError, match="it has: prefix"):
             Comparison(methods=(method,))
+    with pytest.raises(ValidationError, match="acmr has no variant 'prefix'; it has: none"):
+        Comparison(methods=("acmr:prefix",))
+
+
+def test_one_length_nests_nothing() -> None:
+    """A nested code of a single length, however often it is given, is refused with what to do."""
+    with pytest.raises(
+        ValidationError, match="64 bits are the only length; give more lengths, or take scahn"
+    ):
+        Comparison(methods=("scahn:nested",), bits=(64, 64))
 
 
 def test_tables_hold_our_runs_and_what_papers_print(local_store: Store) -> None:
