@@ -30,7 +30,7 @@ from infra import artifacts
 from infra.artifacts import Draft, Ref, Target
 from infra.storage import Store, open_store
 
-REVISION = 1
+REVISION = 2
 LIMIT = "cross-modal-hashing"
 
 
@@ -58,7 +58,9 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _runs_are_possible(self) -> "Comparison":
-        self.runs()
+        experiments = [run.experiment for run in self.runs()]
+        for experiment in {(e.dataset, e.method): e for e in experiments}.values():
+            experiment.check()
         return self
 
     def runs(self) -> list[Run]:

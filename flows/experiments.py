@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cmh import clip_vit, methods
+from cmh import clip_vit, methods, readers
 from data_catalog import catalog
 
 GRID = 4  # what efficientnet_lite0's last stage has at 128 pixels
@@ -140,6 +140,31 @@ class Experiment(_Settings):
         """
         recipe = methods.load(self.method).SHORT if self.recipe == "short" else {}
         return methods.config(self.method, bits=self.bits, **{**recipe, **self.settings})
+
+    def check(self) -> None:
+        """Refuse what the entry alone tells cannot work, before anything is fetched.
+
+        Raises:
+            ValueError: the method needs what the dataset does not bring, or there is no such dataset.
+        """
+        method, entry = methods.load(self.method), self.entry
+        if readers.brings_vectors(entry.reader):
+            if method.sequences:
+                raise ValueError(
+                    f"{self.method} reads words in their order, and {entry.name} brings text features, no "
+                    "words; take another dataset, or a method that reads bags of words"
+                )
+            if method.maps:
+                raise ValueError(
+                    f"{self.method} looks at places of an image, and {entry.name} brings image features, no "
+                    "images; take another dataset, or another method"
+                )
+        if not methods.solved(self.method) and not entry.split.validation:
+            raise ValueError(
+                f"{entry.name} has no validation items, by which {self.method} chooses its best epoch; "
+                "copy its catalog entry to your own file, add `validation: 0.1` to its split, and name that "
+                "file"
+            )
 
     @model_validator(mode="after")
     def _method_knows_its_settings(self) -> "Experiment":

@@ -51,6 +51,7 @@ class Planned:
 
 def steps(store: Store, experiment: Experiment, resources: Resources) -> Generator[Step, Ref, None]:
     """Preprocess, extract features, train, encode and evaluate, in this order."""
+    experiment.check()
     images, dataset, source = yield from _data(store, experiment, resources)
 
     wanted_model = train.target(experiment, dataset, source)
@@ -76,11 +77,6 @@ def _data(
     """Images, dataset, and what training reads of the images: themselves, or features of them."""
     entry, backbone = experiment.entry, experiment.backbone
     if readers.brings_vectors(entry.reader):
-        if methods.load(experiment.method).sequences:
-            raise ValueError(
-                f"{experiment.method} reads words in their order, and {entry.name} brings text features, no "
-                "words; take another dataset, or a method that reads bags of words"
-            )
         given = vectors.features_target(entry)
         source = yield Step(given, lambda: vectors.features(store, given, entry))
         described = vectors.dataset_target(source, entry)
@@ -125,7 +121,7 @@ def _check(store: Store, dataset: Ref, experiment: Experiment) -> None:
     if not solved and not schema.array(group, "split/validation").shape[0]:
         raise ValueError(
             f"{dataset.name} has no validation items, by which {experiment.method} chooses its best epoch; "
-            "copy its catalog entry to your own file, add `validation: 0.1` to its split, and name that file"
+            "give more items, or a larger share `validation` of its split"
         )
     batch = 1 if solved else experiment.training.batch_size
     needed = max(experiment.bits, batch)

@@ -13,7 +13,7 @@ from infra.storage import Store
 
 def test_every_method_meets_every_length_and_seed() -> None:
     """Runs that share a dataset follow one another; each is measured at its own length only."""
-    wanted = Comparison(methods=("scm", "dspah"), datasets=("emoji", "wiki"), bits=(16, 32), seeds=2)
+    wanted = Comparison(methods=("scm", "cca"), datasets=("emoji", "wiki"), bits=(16, 32), seeds=2)
     runs = [run.experiment for run in wanted.runs()]
     assert len(runs) == 16
     assert [run.dataset for run in runs] == ["emoji"] * 8 + ["wiki"] * 8
@@ -21,6 +21,21 @@ def test_every_method_meets_every_length_and_seed() -> None:
     assert all(run.evaluation.bits == (run.bits,) for run in runs)
     with pytest.raises(ValidationError, match="method 'schan' unknown"):
         Comparison(methods=("schan",))
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("dvsh", "dvsh reads words in their order, and wiki brings text features"),
+        ("adah", "adah looks at places of an image, and wiki brings image features"),
+        ("dcmh", r"wiki has no validation items, by which dcmh .* add `validation: 0.1`"),
+    ],
+)
+def test_a_method_that_the_dataset_does_not_suit_is_refused(method: str, message: str) -> None:
+    """Before the first run, although another method, and another dataset, would do."""
+    with pytest.raises(ValidationError, match=message):
+        Comparison(methods=("scm", method), datasets=("emoji", "wiki"))
+    assert Comparison(methods=("scm", method), datasets=("emoji",)).runs()
 
 
 def test_variants_change_the_settings() -> None:

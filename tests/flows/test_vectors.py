@@ -191,10 +191,15 @@ def test_text_features_have_no_order_of_words(
 def test_no_validation_items_is_said_before_training(
     local_store: Store, tmp_path: Path, entry: dict[str, Any]
 ) -> None:
-    """A method of epochs refuses the publisher's split, which holds nothing to choose one by."""
+    """A method of epochs refuses a publisher's split that holds nothing to choose one by, or too little."""
+    wanted = experiment(tmp_path, entry, method="dcmh")
+    with pytest.raises(ValueError, match=r"small has no validation items.* add `validation: 0.1`"):
+        next(pipeline.steps(local_store, wanted, Resources(threads=1)))
+    assert artifacts.list_artifacts(local_store) == []
+    entry["split"] = {"published": True, "validation": 0.001}
     wanted = experiment(tmp_path, entry, method="dcmh")
     going = pipeline.steps(local_store, wanted, Resources(threads=1))
     features = next(going).make()
     dataset = going.send(features).make()
-    with pytest.raises(ValueError, match=r"small has no validation items.* add `validation: 0.1`"):
+    with pytest.raises(ValueError, match=r"small has no validation items.* a larger share `validation`"):
         going.send(dataset)
