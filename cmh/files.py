@@ -5,27 +5,34 @@ else; links that leave the folder are not followed; the number of files and the 
 """
 
 import io
+import lzma
 import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 Read = Callable[[], bytes]
 """Gives a file's bytes.  Raises: OSError or ValueError, if it is gone, damaged or too large."""
 
-FILES = 1_000_000  # NUS-WIDE, the largest of the datasets, has 269,648 images
+FILES = 1_000_000  # in an archive with its folders and links; NUS-WIDE, the largest set, has 269,648
 FILE_BYTES = 64 << 20
+_DAMAGED_ZIP = (  # what zipfile lets through, besides OSError; RuntimeError: encrypted, or an odd method
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError,
+)  # fmt: skip
+
+Entry = TypeVar("Entry")
 
 
 def listing(path: Path, most: int = FILE_BYTES) -> dict[str, Read]:
     """Name (with /) → what reads it, of all plain files, by name.  `most`: bytes of one file.
 
     Raises:
-        ValueError: it is none of the three, or holds too many files.
+        ValueError: it is none of the three, is damaged, or holds too many files.
     """
     if path.is_dir():
         found = _in_folder(path, most)
@@ -35,12 +42,8 @@ def listing(path: Path, most: int = FILE_BYTES) -> dict[str, Read]:
         found = _in_tar(path, most)
     else:
         raise ValueError(f"{path}: no such file or folder")
-    named: dict[str, Read] = {}
-    for name, read in found:
-        if len(named) >= FILES:
-            raise ValueError(f"{path} holds more than {FILES} files; not read")
-        if not name.startswith("__MACOSX/"):  # doubles that macOS packs beside the files
-            named[name] = read
+    # __MACOSX: doubles that macOS packs beside the files
+    named = {name: read for name, read in found if not name.startswith("__MACOSX/")}
     return dict(sorted(named.items()))
 
 
@@ -64,7 +67,9 @@ def matching(files: Mapping[str, Read], pattern: str, place: str) -> dict[str, R
             raise ValueError(f"{place} holds {Path(name).name} twice; keep the one that belongs to it")
         found[match[1]] = read
     if not found:
-        raise ValueError(f"{place} holds no file such as {pattern!r}; is it the publisher's layout?")
+        raise ValueError(
+            f"{place} holds no file such as {_example(pattern)!r}; is it the publisher's layout?"
+        )
     return found
 
 
@@ -90,32 +95,56 @@ def text(read: Read, place: str, encoding: str = "utf-8") -> str:
         raise ValueError(f"{place} is not {encoding} (byte {error.start})") from None
 
 
+def _example(pattern: str) -> str:
+    """A name that the pattern matches, as a person would write it.
+
+    >>> _example(r"([^/]+/im\\d+\\.jpg)"), _example(r"Labels_([a-z]+)\\.txt")
+    ('<folder>/im<number>.jpg', 'Labels_<name>.txt')
+    """
+    shown = pattern.replace("[^/]+/", "<folder>/").replace(r"\d+", "<number>")
+    return re.sub(r"[()\\]", "", re.sub(r"\[.*?\]\+", "<name>", shown))
+
+
+def _limited_entries(path: Path, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries, as long as there are no more than FILES."""
+    for count, entry in enumerate(entries, start=1):
+        if count > FILES:
+            raise ValueError(f"{path} holds more than {FILES} files; not read")
+        yield entry
+
+
 def _in_folder(folder: Path, most: int) -> Iterator[tuple[str, Read]]:
     inside = folder.resolve()
-    for place, _, names in os.walk(folder):
-        for name in names:
-            path = Path(place, name)
-            if path.is_file() and (not path.is_symlink() or path.resolve().is_relative_to(inside)):
-                yield path.relative_to(folder).as_posix(), one(path, most)
+    every = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    for path in _limited_entries(folder, every):
+        if path.is_file() and (not path.is_symlink() or path.resolve().is_relative_to(inside)):
+            yield path.relative_to(folder).as_posix(), one(path, most)
 
 
 def _in_zip(path: Path, most: int) -> Iterator[tuple[str, Read]]:
-    archive = zipfile.ZipFile(path)  # stays open: its directory is long to read
-    for info in archive.infolist():
-        if not info.is_dir():
+    try:
+        archive = zipfile.ZipFile(path)  # stays open: its directory is long to read
+    except _DAMAGED_ZIP as error:
+        raise ValueError(f"{path} is a damaged zip ({error}); fetch it again") from error
+    for info in _limited_entries(path, archive.infolist()):
+        if not info.filename.endswith("/"):  # a folder; is_dir() fails without a name
             yield info.filename, partial(_read_zipped, archive, info, most)
 
 
 def _in_tar(path: Path, most: int) -> Iterator[tuple[str, Read]]:
+    last, whole = -1, path.stat().st_size
     try:
         with tarfile.open(path, "r:") as tar:  # not compressed: each file is read from its own place
-            for info in tar:
+            for info in _limited_entries(path, tar):
+                if not 0 <= info.size <= whole or info.offset_data <= last:  # back, and round for ever
+                    raise ValueError(f"{path}: {info.name} has a size that cannot be; fetch it again")
+                last = info.offset_data
                 if info.isreg():
                     yield info.name, partial(_read_stretch, path, info.offset_data, info.size, most)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, RecursionError) as error:  # the latter: headers of headers
         raise ValueError(
-            f"{path} is neither a folder nor a zip nor an uncompressed tar ({error}); unpack it and give the "
-            "folder"
+            f"{path} is neither a folder nor a zip nor an uncompressed tar ({error}), or was cut short: "
+            "fetch it again, or unpack it and give the folder"
         ) from error
 
 
@@ -128,8 +157,8 @@ def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> 
     try:
         with archive.open(info) as stream:
             return _limited(stream, info.filename, most)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # damaged; odd method; encrypted
-        raise ValueError(f"{info.filename}: {error}") from error
+    except _DAMAGED_ZIP as error:
+        raise ValueError(f"{info.filename}: {str(error) or 'its data end too early'}") from error
 
 
 def _read_stretch(path: Path, start: int, size: int, most: int) -> bytes:

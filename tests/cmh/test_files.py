@@ -2,14 +2,19 @@
 
 import io
 import os
+import random
 import tarfile
 import zipfile
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cmh import files
 
 HELD = {"set/im1.jpg": b"one", "set/im2.jpg": b"two", "set/meta/tags/tags1.txt": b"sky sea"}
+NOISE = bytes(random.Random(0).choices(range(8), k=300))  # some 120 bytes when compressed
 
 
 def folder(path, held=HELD):
@@ -62,6 +67,111 @@ def test_a_lying_zip_is_refused(tmp_path):
         files.listing(path, most=100)["a"]()
 
 
+def hostile_tar(path, *, size=0):
+    """A tar whose only header gives that size, base 256 where it is negative or large."""
+    info = tarfile.TarInfo("a")
+    info.size = size
+    path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(20 * 512))
+    return path
+
+
+@pytest.mark.parametrize("size", [-512, -1024, -1, 1 << 70])
+def test_an_impossible_size_in_a_tar_is_refused(tmp_path, size):
+    """A negative size leads back to the same header for ever, a huge one past what a file can be."""
+    with pytest.raises(ValueError, match="fetch it again"):
+        files.listing(hostile_tar(tmp_path / "set.tar", size=size))
+
+
+def test_headers_of_headers_are_refused(tmp_path):
+    """Thousands of extended headers, each of the next, which tarfile reads one within the other."""
+    info = tarfile.TarInfo("a")
+    info.type = tarfile.XHDTYPE
+    (tmp_path / "set.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) * 5000 + bytes(1024))
+    with pytest.raises(ValueError, match="recursion"):
+        files.listing(tmp_path / "set.tar")
+
+
+def links(path):
+    """Five links of one name, which make no file."""
+    with tarfile.open(path, "w") as archive:
+        for _ in range(5):
+            info = tarfile.TarInfo("link")
+            info.type, info.linkname = tarfile.SYMTYPE, "x"
+            archive.addfile(info)
+    return path
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        links,
+        lambda path: zip_(path, {f"{n}/": b"" for n in range(5)}),
+        lambda path: folder(path, {str(n): b"" for n in range(5)}),
+    ],
+    ids=["tar", "zip", "folder"],
+)
+def test_every_entry_counts(tmp_path, monkeypatch, pack):
+    """Links and folders too: they are no files, and cost memory all the same."""
+    packed = pack(tmp_path / "set")
+    monkeypatch.setattr(files, "FILES", 5)
+    assert len(files.listing(packed)) in (0, 5)
+    monkeypatch.setattr(files, "FILES", 4)
+    with pytest.raises(ValueError, match="holds more than 4 files"):
+        files.listing(packed)
+
+
+DAMAGED = st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, "tar"])
+@settings(max_examples=40, deadline=None)
+@given(changes=DAMAGED, cut=st.integers(0, 1 << 16) | st.none())
+def test_damage_is_an_error_of_the_archive_or_of_one_file(tmp_path_factory, method, changes, cut):
+    """Whatever bytes change, wherever it ends: a listing or a ValueError, bytes or an error of Read."""
+    path = tmp_path_factory.getbasetemp() / f"damaged-{method}"
+    if method == "tar":
+        tar(path)
+    else:
+        with zipfile.ZipFile(path, "w", method) as archive:
+            for name in ("a", "b"):
+                archive.writestr(name, NOISE)
+    data = bytearray(path.read_bytes())
+    for place, value in changes:
+        data[place % len(data)] = value
+    path.write_bytes(data if cut is None else data[: cut % len(data)])
+    with suppress(ValueError):
+        for read in files.listing(path, most=1000).values():
+            with suppress(ValueError, OSError):
+                read()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_one_damaged_file_leaves_the_others(tmp_path, method):
+    """Bytes that cannot be unpacked, or that end too early, are a ValueError naming the file."""
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name in ("a", "b"):
+            archive.writestr(name, NOISE)
+        start = archive.getinfo("a").header_offset + 31
+    data = path.read_bytes()
+    path.write_bytes(data[: start + 20] + b"\xff" * 30 + data[start + 50 :])
+    found = files.listing(path)
+    with pytest.raises(ValueError, match=r"^a: "):
+        found["a"]()
+    assert len(found["b"]()) == len(NOISE)
+
+
+def test_a_zip_cut_short_says_so(tmp_path):
+    """Without its end it is no zip any more; without its middle it is a damaged one."""
+    data = zip_(tmp_path / "set.zip", {"a": bytes(1000)}).read_bytes()
+    (tmp_path / "set.zip").write_bytes(data[:-30])
+    with pytest.raises(ValueError, match="or was cut short: fetch it again"):
+        files.listing(tmp_path / "set.zip")
+    (tmp_path / "set.zip").write_bytes(data[:200] + data[-22:])
+    with pytest.raises(ValueError, match=r"set\.zip is a damaged zip .* fetch it again"):
+        files.listing(tmp_path / "set.zip")
+
+
 def test_links_out_of_the_folder_are_no_files(tmp_path):
     """A link to a secret is not in the listing, nor a pipe that nobody fills; a link within the folder is."""
     (tmp_path / "secret").write_bytes(b"secret")
@@ -108,8 +218,8 @@ def test_matching_by_the_end_of_a_name(tmp_path):
     assert list(files.matching(found, r"meta/tags/tags(\d+)\.txt", "tags")) == ["1"]
     with pytest.raises(ValueError, match=r"photos holds im1\.jpg twice"):
         files.matching(found | {"copy/im1.jpg": bytes}, r"im(\d+)\.jpg", "photos")
-    with pytest.raises(ValueError, match="photos holds no file such as"):
-        files.matching(found, r"(\d+)\.png", "photos")
+    with pytest.raises(ValueError, match=r"photos holds no file such as '<folder>/<number>\.png'; is"):
+        files.matching(found, r"([^/]+/\d+\.png)", "photos")
 
 
 def test_text_is_decoded(tmp_path):
