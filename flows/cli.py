@@ -174,6 +174,8 @@ def verify(address: str | None = None, *, as_json: Json = False) -> int:
 def rm(address: str) -> None:
     """Delete an artifact, so that the next run computes it anew: a damaged one, or one to make room.
 
+    Refused within ten minutes of a write by a run that may be going on.
+
     Parameters
     ----------
     address

@@ -6,7 +6,7 @@ shows half an artifact.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,10 @@ OnFile = Callable[[str, int], None]
 
 GRACE = 24 * 3600.0
 """Seconds without a write after which an attempt counts as abandoned."""
+
+QUIET = 600.0
+"""Seconds without a write after which nobody counts as working on an artifact that is to be removed: short
+enough to be waited for; a shard or an epoch that takes longer goes unnoticed."""
 
 
 def pull(store: Store, address: str, folder: Path, on_file: OnFile | None = None) -> Ref:
@@ -66,15 +70,26 @@ def _send(source: Store, target: Store, manifest: Manifest, on_file: OnFile | No
     target.flush([f"{manifest.prefix}/{name}" for name in manifest.files])
 
 
-def remove(store: Store, address: str) -> int:
+def remove(store: Store, address: str, *, quiet: float = QUIET) -> int:
     """Delete an artifact, whole or damaged, and what attempts at it left; returns the bytes that it took.
 
     The manifest goes first, so that nobody finds half an artifact; a removal that was cut short is repeated.
-    Raises: FileNotFoundError if there is nothing at this address.
+    Raises: FileNotFoundError if there is nothing at this address; ArtifactError if another attempt, or the
+    checkpoints of a training, were written to in the last `quiet` seconds.
     """
     entries = store.entries(checked_address(address))
     if not entries:
         raise FileNotFoundError(f"{store.url} has nothing at {address}; `cmh ls` lists what it has")
+    try:
+        named = _named(store, address)
+    except ArtifactError:  # damaged: any attempt may be going on
+        named = ""
+    idle = min((attempt.idle for attempt in _others(address, entries, named)), default=quiet)
+    if idle < quiet:
+        raise ArtifactError(
+            f"a run wrote to {address} {idle:.0f} s ago and may be going on; stop it, and remove this "
+            f"once nothing was written for {quiet / 60:.0f} minutes"
+        )
     store.delete(f"{address}/{MANIFEST}")
     store.delete(address)
     return sum(entry.size for entry in entries.values())
@@ -82,7 +97,7 @@ def remove(store: Store, address: str) -> int:
 
 @dataclass(frozen=True)
 class Abandoned:
-    """The remains of an attempt that no manifest names."""
+    """The remains of an attempt that no manifest names, or of a training."""
 
     path: str  # folder in the store
     size: int  # bytes
@@ -95,19 +110,28 @@ def gc(store: Store, *, grace: float = GRACE, dry_run: bool = True) -> list[Aban
     An attempt whose finished parts are younger is kept: the next run takes them over.
     Raises: ArtifactError at a damaged manifest, because what it names is not known.
     """
-    found = [attempt for address in addresses(store) for attempt in _abandoned(store, address, grace)]
+    found = [
+        attempt
+        for address in addresses(store)
+        for attempt in _others(address, store.entries(address), _named(store, address))
+        if attempt.idle > grace
+    ]
     if not dry_run:
         for attempt in found:
             store.delete(attempt.path)
     return found
 
 
-def _abandoned(store: Store, address: str, grace: float) -> list[Abandoned]:
-    entries = store.entries(address)
+def _named(store: Store, address: str) -> str:
+    """The attempt that the manifest names; "" if there is none."""
     try:
-        named = manifests.read(store, address).data
+        return manifests.read(store, address).data
     except FileNotFoundError:
-        named = ""
+        return ""
+
+
+def _others(address: str, entries: Mapping[str, Entry], named: str) -> list[Abandoned]:
+    """All other folders at the address, whether abandoned or in use."""
     attempts: dict[str, list[Entry]] = {}
     newest: dict[str, float] = {}  # by nonce: parts finished long ago are in use while data is written
     for path, entry in entries.items():
@@ -115,12 +139,11 @@ def _abandoned(store: Store, address: str, grace: float) -> list[Abandoned]:
         if file and attempt != named:
             attempts.setdefault(attempt, []).append(entry)
             newest[_nonce(attempt)] = max(newest.get(_nonce(attempt), 0.0), entry.modified)
-    found = []
-    for attempt, files in attempts.items():
-        idle = time.time() - newest[_nonce(attempt)]
-        if idle > grace:
-            found.append(Abandoned(f"{address}/{attempt}", sum(file.size for file in files), idle))
-    return found
+    now = time.time()
+    return [
+        Abandoned(f"{address}/{attempt}", sum(file.size for file in files), now - newest[_nonce(attempt)])
+        for attempt, files in attempts.items()
+    ]
 
 
 def _nonce(attempt: str) -> str:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -298,6 +299,24 @@ def test_removed_artifacts_are_made_anew(store: Store) -> None:
     assert make(store) == ref
     with pytest.raises(FileNotFoundError, match="cmh ls"):
         transfer.remove(store, "report/none/0123456789abcdef")
+
+
+@pytest.mark.parametrize("folder", ["data-00", "parts-00", "ray-run"])
+def test_what_a_run_is_writing_is_not_removed(local_store: Store, folder: str) -> None:
+    """An attempt, its parts or checkpoints of this moment stay, as does the rest; old ones do not."""
+    ref = make(local_store)
+    path = f"{ref.address}/{folder}/x"
+    local_store.write_bytes(path, b"half")
+    with pytest.raises(ArtifactError, match=r"a run wrote to .* s ago .* nothing was written for 10 minutes"):
+        transfer.remove(local_store, ref.address)
+    assert local_store.exists(path)
+    assert artifacts.verify(local_store, ref) == []
+    place = local_store.local_path(path)
+    assert place is not None
+    long_ago = time.time() - transfer.QUIET - 1
+    os.utime(place, (long_ago, long_ago))
+    assert transfer.remove(local_store, ref.address) > 0
+    assert local_store.entries(ref.address) == {}
 
 
 def test_pull_and_push_bring_the_same(store: Store, tmp_path: Path) -> None:
