@@ -8,8 +8,10 @@ Items at the same distance are tied.  The pair of a query is equally likely at e
 takes, so the expectation over all orders of the ties is in closed form: with C items nearer than the pair and
 N at its distance, itself included, P(rank ≤ K) = min(max(K − C, 0), N) / N.
 
-Shape suffixes: Q = pairs, R = queries of a block, P = bytes of a packed code.
+Shape suffixes: Q = pairs, R = queries of a block, P = bytes of a packed code, J = numbers of ranks.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +23,19 @@ KS = (1, 5, 10)
 _BLOCK = 256  # queries compared at a time: 20,000 of them against each other take 10 MB
 
 
-def instance_recall(query_QP: Codes, gallery_QP: Codes, k: int) -> NDArray[np.float64]:
-    """(Q,) float64 in [0, 1]: the expected hit of each query; row i of the gallery is the pair of query i.
+def instance_recall(query_QP: Codes, gallery_QP: Codes, ks: Sequence[int] = KS) -> NDArray[np.float64]:
+    """(Q, J) float64 in [0, 1]: the expected hit of each query among its first k, for each k of `ks`.
+
+    Row i of the gallery is the pair of query i.
 
     Raises:
-        ValueError: k below 1, or a gallery of another size.
+        ValueError: a k below 1, or a gallery of another size.
     """
-    if k < 1:
-        raise ValueError(f"k is the number of ranks that count, at least 1, got {k}")
-    nearer_Q, tied_Q = _ranks(query_QP, gallery_QP)
-    return np.clip(k - nearer_Q, 0, tied_Q) / tied_Q
+    if ks and min(ks) < 1:
+        raise ValueError(f"k is the number of ranks that count, at least 1, got {min(ks)}")
+    nearer_Q1, tied_Q1 = (count_Q[:, None] for count_Q in _ranks(query_QP, gallery_QP))
+    hit_QJ: NDArray[np.float64] = np.clip(np.array(ks, np.int64) - nearer_Q1, 0, tied_Q1) / tied_Q1
+    return hit_QJ
 
 
 def _ranks(query_QP: Codes, gallery_QP: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -88,12 +88,12 @@ class Judged:
         """Items per number of shared labels and distance, for NDCG."""
         return ndcg.graded_counts(*self._sides(direction, bits, None), bits)
 
-    def instance_recall(self, direction: str, bits: int, k: int) -> NDArray[np.float64]:
-        """(queries,): is the query's own other half among the k nearest queries?  See `cmh.recall`."""
+    def instance_recall(self, direction: str, bits: int, ks: Sequence[int]) -> NDArray[np.float64]:
+        """(queries, ks): is the query's own other half among the k nearest queries?  See `cmh.recall`."""
         query_QP, gallery_QP = (
             hamming.prefix(self.codes[side][self.query], bits) for side in DIRECTIONS[direction]
         )
-        return recall.instance_recall(query_QP, gallery_QP, k)
+        return recall.instance_recall(query_QP, gallery_QP, ks)
 
     def _sides(
         self, direction: str, bits: int, keep_K: NDArray[np.int64] | None
@@ -169,10 +169,10 @@ def _scores(found: metrics.Retrieval, radius: int) -> Iterable[dict[str, Any]]:
 
 def _instances(judged: Judged, direction: str, bits: int) -> Iterable[dict[str, Any]]:
     """Instance recall among the queries, of the ranks that are fewer than they."""
-    for k in recall.KS:
-        if k < len(judged.query):
-            value, low, high = metrics.interval(judged.instance_recall(direction, bits, k))
-            yield {"metric": f"instance_recall_at_{k}", "value": value, "low": low, "high": high}
+    ks = [k for k in recall.KS if k < len(judged.query)]
+    for k, hit_Q in zip(ks, judged.instance_recall(direction, bits, ks).T, strict=True):
+        value, low, high = metrics.interval(hit_Q)
+        yield {"metric": f"instance_recall_at_{k}", "value": value, "low": low, "high": high}
 
 
 def _graded(gains_QGD: histograms.Counts) -> Iterable[dict[str, Any]]:
@@ -221,12 +221,14 @@ def select(table: pa.Table, metric: str, *rankings: str) -> list[dict[str, Any]]
     return [r for r in rows if r["metric"] == metric and (not rankings or r["ranking"] in rankings)]
 
 
-def panels(curves: pa.Table, curve: str, directions: Sequence[str]) -> dict[str, dict[str, Curve]]:
-    """One curve of a CURVES table in the form that `cmh.figures.curves` draws."""
+def panels(
+    curves: pa.Table, curve: str, directions: Sequence[str], unit: str = "bits"
+) -> dict[str, dict[str, Curve]]:
+    """One curve of a CURVES table in the form that `cmh.figures.curves` draws; `unit` names lengths."""
     rows = [r for r in curves.to_pylist() if r["curve"] == curve]
     return {
         direction: {
-            f"{bits} bits": tuple(
+            f"{bits} {unit}": tuple(
                 np.array(
                     [[r["x"], r["y"]] for r in rows if (r["direction"], r["bits"]) == (direction, bits)]
                 ).T

@@ -1,6 +1,6 @@
 """Measure a model's codes: codes in, report out.
 
-Reads:  codes (codes.zarr, codes.json), dataset (labels, splits)
+Reads:  codes (codes.zarr, codes.json), dataset (labels, splits); for attention, model and images
 Writes: metrics.parquet, curves.parquet, README.md, map_by_bits / pr_curves / precision_at_n as PNG and SVG,
         attention where a method chooses places of an image; of real-valued embeddings, only what does not
         need codes
@@ -50,7 +50,7 @@ def evaluate(store: Store, draft: Draft, codes: Ref, dataset: Ref, evaluation: E
     packed = zarr.open_group(read.zarr("codes.zarr"), mode="r")
     if "image_embedding" in packed:
         metrics, curves = _measure_embeddings(packed, items)
-        names, page = _draw(draft, _precision(curves, metrics)), embedding_card
+        names, page = _draw(draft, _precision(curves, metrics, "numbers")), embedding_card
     else:
         judged, lengths = _judged(read, packed, items), _lengths(evaluation.bits, facts["bits"])
         metrics, curves = report.measure(judged, lengths, evaluation.radius, _orders(facts))
@@ -115,7 +115,7 @@ def _figures(metrics: pa.Table, curves: pa.Table) -> dict[str, Figure]:
     return {
         "map_by_bits": figures.map_by_bits(by_bits, floor),
         "pr_curves": figures.curves(panels, x="recall", y="precision", floor=floor),
-    } | _precision(curves, metrics)
+    } | _precision(curves, metrics, "bits")
 
 
 def _attention(store: Store, facts: Mapping[str, Any], dataset: Reading) -> dict[str, Figure]:
@@ -130,12 +130,17 @@ def _attention(store: Store, facts: Mapping[str, Any], dataset: Reading) -> dict
     pictures = np.stack(
         [schema.array(images, "image")[row] for row in schema.array(items, "image_row")[:][some]]
     )
-    weight = trained.attended(pictures)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as of codes: what is drawn must not depend on the number of cores
+    try:
+        weight = trained.attended(pictures)
+    finally:
+        torch.set_num_threads(threads)
     return {} if weight is None else {"attention": figures.attention(pictures, weight)}
 
 
-def _precision(curves: pa.Table, metrics: pa.Table) -> dict[str, Figure]:
-    panels = report.panels(curves, "precision_at", _directions(curves))
+def _precision(curves: pa.Table, metrics: pa.Table, unit: str) -> dict[str, Figure]:
+    panels = report.panels(curves, "precision_at", _directions(curves), unit)
     floor = report.select(metrics, "chance")[0]["value"]
     drawn = figures.curves(panels, x="N", y="precision@N", logarithmic=True, floor=floor)
     return {"precision_at_n": drawn}

@@ -47,7 +47,7 @@ def test_instance_recall_is_among_the_queries(judged, tables):
     for direction in report.CROSS_MODAL:
         query, gallery = (judged.codes[side][:20] for side in report.DIRECTIONS[direction])
         for k in recall.KS:
-            expected = recall.instance_recall(query, gallery, k).mean()
+            expected = recall.instance_recall(query, gallery, (k,)).mean()
             found = report.value(tables[0], f"instance_recall_at_{k}", direction, 16)
             assert found == pytest.approx(expected)
     with pytest.raises(ValueError, match="no instance_recall_at_1 of image_to_image"):
@@ -84,6 +84,8 @@ def test_curves_fall_from_the_first_rank_and_end_at_chance(tables):
     assert curve[0][-1] == 40
     assert curve[1][-1] == pytest.approx(report.value(tables[0], "chance", "image_to_text", 16))
     assert curve[1][0] > 0.6
+    numbers = report.panels(tables[1], "precision_at", ["image_to_text"], "numbers")["image_to_text"]
+    assert list(numbers) == ["8 numbers", "16 numbers"]
 
 
 def test_a_figure_that_is_not_there_is_an_error(tables):
