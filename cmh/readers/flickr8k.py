@@ -33,6 +33,8 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
     images, table = sources["images"], sources["captions"]
     photos = files.matching(files.listing(images), r"([^/]+\.jpg)", str(images))
     for name, captions in sorted(_captions(table).items()):
+        if not name.endswith(".jpg"):  # the publisher captions a "….jpg.1" too, which is not among the photos
+            continue
         said = [caption for _, caption in sorted(captions)]
         if len(said) <= options["text"]:
             raise ValueError(
@@ -68,10 +70,8 @@ def _captions(table: Path) -> dict[str, list[tuple[int, str]]]:
     lines = files.text(files.one(table), str(table), "utf-8-sig").splitlines()
     found: dict[str, list[tuple[int, str]]] = defaultdict(list)
     if lines and lines[0].split(",")[:2] == ["image", "caption"]:
-        for row in csv.reader(lines[1:]):
-            if len(row) != 2:
-                raise ValueError(f"{table}: expected a photo and a caption, got {','.join(row)[:60]!r}")
-            found[row[0]].append((len(found[row[0]]), row[1]))
+        for name, caption in _rows(table, lines):
+            found[name].append((len(found[name]), caption))
         return found
     for number, line in enumerate(lines, start=1):
         match = _TOKEN.fullmatch(line)
@@ -81,3 +81,19 @@ def _captions(table: Path) -> dict[str, list[tuple[int, str]]]:
             )
         found[match[1]].append((int(match[2]), match[3]))
     return found
+
+
+def _rows(table: Path, lines: list[str]) -> Iterator[tuple[str, str]]:
+    """Photo and caption of each row below the heading."""
+    rows = csv.reader(lines, strict=True)  # strict: a quote that nothing closes must not take in other rows
+    next(rows)
+    try:
+        for row in rows:
+            if len(row) != 2:
+                raise ValueError(
+                    f"{table}, line {rows.line_num}: expected a photo and a caption, got "
+                    f"{','.join(row)[:60]!r}"
+                )
+            yield row[0], row[1]
+    except csv.Error as error:
+        raise ValueError(f"{table}, line {rows.line_num}: {error}; is a quote left open above?") from error

@@ -35,7 +35,7 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
             id=number,
             source="iaprtc12",
             group=number,
-            text=_text(files.text(said[number], f"{number}.eng", "cp1252")),
+            text=_text(said[number]().decode("cp1252", errors="replace")),  # some bytes are none of it
             media_type="image/jpeg",
             image=images.get(number) or files.missing(f"{number}.jpg"),
             traits={"labels": tuple(sorted(labels[number]))},

@@ -40,6 +40,7 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
     tags = _lines(held, r"NUS_WID_Tags/(All_Tags)\.txt", place)
     if len(tags) != len(names):
         raise ValueError(f"{place}: Imagelist.txt has {len(names)} lines and All_Tags.txt {len(tags)}")
+    _check_order(names, tags, place)
     label_NL = _labels(held, options["concepts"], len(names), place)
     photos = files.matching(files.listing(sources["photos"]), r"([^/]+/[^/]+\.jpg)", str(sources["photos"]))
     for name, line, label_L in zip(names, tags, label_NL, strict=True):
@@ -48,7 +49,7 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
             yield Record(
                 id=name.removesuffix(".jpg"),
                 source="nuswide",
-                group=name.removesuffix(".jpg").split("_")[-1],  # some photos are in two folders
+                group=_number(name),  # some photos are in two folders
                 text=" ".join(text),
                 media_type="image/jpeg",
                 image=photos.get(name) or files.missing(name),
@@ -62,6 +63,21 @@ def _lines(held: Mapping[str, Read], pattern: str, place: str) -> list[str]:
     return read().decode("utf-8", errors="replace").rstrip("\n").split("\n")
 
 
+def _number(name: str) -> str:
+    """The photo's number on Flickr, at the end of its name."""
+    return name.removesuffix(".jpg").split("_")[-1]
+
+
+def _check_order(names: list[str], tags: list[str], place: str) -> None:
+    """Lines of the lists belong together by their place only: the photo's number is in two of the lists."""
+    for line, (name, given) in enumerate(zip(names, tags, strict=True), start=1):
+        if given.split()[:1] != [_number(name)]:
+            raise ValueError(
+                f"{place}: line {line} of Imagelist.txt is {name[:60]!r}, and that of All_Tags.txt is of "
+                f"another photo, {given[:60]!r}; take both lists from one release"
+            )
+
+
 def _labels(held: Mapping[str, Read], concepts: list[str], total: int, place: str) -> NDArray[np.bool_]:
     """(N, L): which of the concepts each photo shows."""
     lists = files.matching(held, r"AllLabels/Labels_([a-z]+)\.txt", place)
@@ -69,11 +85,11 @@ def _labels(held: Mapping[str, Read], concepts: list[str], total: int, place: st
     for column, concept in enumerate(concepts):
         if concept not in lists:
             raise ValueError(f"{place} has no Labels_{concept}.txt; it has {', '.join(lists)}")
-        values = np.array(lists[concept]().split())
-        if len(values) != total or not np.isin(values, [b"0", b"1"]).all():
+        values = lists[concept]().split()
+        if len(values) != total or not {b"0", b"1"}.issuperset(values):
             raise ValueError(
                 f"{place}: Labels_{concept}.txt should hold 0 or 1 for each of {total} photos; it has "
                 f"{len(values)} lines"
             )
-        label_NL[:, column] = values == b"1"
+        label_NL[:, column] = [value == b"1" for value in values]
     return label_NL

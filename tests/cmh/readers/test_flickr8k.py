@@ -44,6 +44,12 @@ def test_both_layouts_give_the_same_records(photos, table):
         first.image()
 
 
+def test_captions_of_no_photo_are_left_out(photos):
+    """The publisher's list has five captions of a photo named ….jpg.1, which nobody has."""
+    strange = "".join(f"3_c.jpg.1#{i}\tA cat .\n" for i in range(5))
+    assert [record.id for record in read(photos, strange + TOKENS)] == ["1_a", "2_b"]
+
+
 def test_the_rules_of_the_catalog_label_them(photos):
     """Words and pairs of words earn a label; the text earns none."""
     names, label = labels.assign([record.traits for record in read(photos, TOKENS)], ENTRY.labels)
@@ -59,7 +65,10 @@ def test_the_rules_of_the_catalog_label_them(photos):
             "1_a.jpg#0\tone\n1_a.jpg#1\ttwo\n",
             r"1_a\.jpg has 2 caption\(s\); 2 are its text, and at least one",
         ),
-        ("image,caption\n1_a.jpg,a,b\n", "expected a photo and a caption, got '1_a"),
+        ("image,caption\n1_a.jpg,a,b\n", r"captions\.txt, line 2: expected a photo and a caption, got '1_a"),
+        (TABLE.replace('men ."', "men .", 1), r"captions\.txt, line 8: .* is a quote left open above"),
+        (TABLE[:-2], r"captions\.txt, line 11: unexpected end of data"),
+        (f"image,caption\n1_a.jpg,{'a' * 200_000}\n", r"captions\.txt, line 2: field larger than"),
     ],
 )
 def test_wrong_tables_are_explained(photos, table, message):

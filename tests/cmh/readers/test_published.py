@@ -1,6 +1,7 @@
 """The readers of published data sets over small ones of the same layouts: what is an item, what is wrong."""
 
 import shutil
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def test_the_catalog_gives_what_the_reader_reads(tmp_path, name):
     [
         ("mirflickr", "annotations", "sea.txt", "1\n2 a\n", r"sea\.txt has 'a' where a photo's number goes"),
         ("nuswide", "lists", "NUS_WID_Tags/All_Tags.txt", "11 bear\n", "has 5 lines and All_Tags.txt 1"),
+        ("nuswide", "lists", "NUS_WID_Tags/All_Tags.txt", "11 bear\n13 sky\n12 zoo\n14 odd\n11 bear\n",
+         r"line 2 of Imagelist\.txt is 'bear/0002_12\.jpg', .* another photo, '13 sky'"),
         ("nuswide", "lists", "Groundtruth/AllLabels/Labels_sky.txt", "1\n0\n", "each of 5 photos; it has 2"),
         ("nuswide", "lists", "Groundtruth/AllLabels/Labels_sky.txt", "1\n0\n0\n2\n1\n", "should hold 0 or 1"),
         ("coco", "annotations", "annotations/instances_val2014.json", "{", "val2014.json is not readable"),
@@ -122,13 +125,43 @@ def test_missing_files_are_named(tmp_path, name, source, file, message):
         read(name, sources)
 
 
+def test_a_long_value_costs_only_itself(tmp_path, monkeypatch):
+    """A megabyte where 0 or 1 goes, among a hundred, is refused in a few megabytes, not a hundred."""
+    sources = published.nuswide(tmp_path)
+    lists = {
+        "ImageList/Imagelist.txt": "sky\\0001_13.jpg\n" * 100,
+        "NUS_WID_Tags/All_Tags.txt": "13 sky\n" * 100,
+        "Groundtruth/AllLabels/Labels_animal.txt": "0\n" * 99 + "1" * 1_000_000,
+    }
+    published.write(sources["lists"], lists)
+    monkeypatch.setattr("cmh.readers.nuswide._LIST_BYTES", 4 << 20)  # a read takes that much at first
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="should hold 0 or 1 for each of 100 photos"):
+        read("nuswide", sources)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20_000_000
+
+
+def test_an_odd_byte_in_a_description_is_one_odd_letter(tmp_path):
+    """A byte that the encoding does not have stops neither the description nor the rest."""
+    sources = published.iaprtc12(tmp_path)
+    described = sources["descriptions"] / "00" / "1.eng"
+    described.write_bytes(described.read_bytes().replace(b"Plaza", b"Pl\x81za"))
+    (record,) = read("iaprtc12", sources)
+    assert record.text.startswith("The Pl\N{REPLACEMENT CHARACTER}za a square")
+
+
 def test_a_list_reads_no_other_files(tmp_path):
     """A photo's path that climbs out of the folder is a missing photo."""
     sources = published.nuswide(tmp_path)
-    (tmp_path / "secret_1.jpg").write_bytes(b"secret")
-    names = ["..\\..\\secret_1.jpg"] * 5
+    for number in (11, 13):
+        (tmp_path / f"secret_{number}.jpg").write_bytes(b"secret")
+    names = [f"..\\..\\secret_{number}.jpg" for number in (11, 12, 13, 14, 11)]
     published.write(sources["lists"], {"ImageList/Imagelist.txt": "\n".join(names)})
-    for record in read("nuswide", sources):
+    records = read("nuswide", sources)
+    assert [record.id for record in records] == ["../../secret_11", "../../secret_13", "../../secret_11"]
+    for record in records:
         with pytest.raises(FileNotFoundError, match="is missing"):
             record.image()
 
