@@ -29,9 +29,11 @@ Choices where the code is no guide:
 - Critics and the rest take batches in turn, one and `hash_steps`; in the code both take every batch.
 - Adam in place of Adamax, at one rate for all; the code's image network has a tenth of the others'.
 - The code's label classifier, of weight 0 there, is left out.
+- Label codes are renewed, there once an epoch, whenever the rest's batches have held N items since the last
+  time; the critics' do not count: about every (hash_steps + 1) / hash_steps epochs.
 
-The label codes are renewed once an epoch, bit by bit, from the signs of all codes H, G of the training items:
-each bit is the sign that minimises sum_{H, G} ||K Y - H C^T||^2 (Y in {0, 1}, so that rare labels count) plus
+The label codes are renewed bit by bit, from the signs of all codes H, G of the training items: each bit is
+the sign that minimises sum_{H, G} ||K Y - H C^T||^2 (Y in {0, 1}, so that rare labels count) plus
 ||K S - C C^T||^2 (S 1 on the diagonal, else -1; the right C as it stands).
 
 Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = labels, F = features.
@@ -94,9 +96,9 @@ class Side(NamedTuple):
 class AGAH(Method):
     """Image: last stage, average, linear, ReLU.  Text: three layers with ReLU.  Attention, linear, tanh."""
 
+    REVISION = 2  # 2: without the label counts
     SHORT = MappingProxyType({"text_hidden": 1024, "text_middle": 512, "lr": 1e-3, "hash_steps": 4})
     label_sum_LF: Tensor
-    label_count_L1: Tensor
     label_code_LK: Tensor
     seen: Tensor
 
@@ -122,9 +124,10 @@ class AGAH(Method):
         )
         self.image_critic, self.text_critic = (_critic(width) for _ in range(2))
         self.register_buffer("label_sum_LF", torch.zeros(inputs.labels, width))
-        self.register_buffer("label_count_L1", torch.zeros(inputs.labels, 1))
         self.register_buffer("label_code_LK", _signs(torch.randn(inputs.labels, config.bits)))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # items since the last renewal
+        self.register_buffer(
+            "seen", torch.zeros((), dtype=torch.int64)
+        )  # items of the rest since the last renewal
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -180,7 +183,7 @@ class AGAH(Method):
 
     def _attend(self, f_BF: Tensor) -> Tensor:
         """Features with those of the labels that they look like."""
-        mean_LF = functional.normalize(self.label_sum_LF / self.label_count_L1.clamp(min=1e-6))
+        mean_LF = functional.normalize(self.label_sum_LF)  # a sum has the direction of its mean
         weight_BL = (SHARPNESS * f_BF @ mean_LF.T).sigmoid()
         attended_BF = weight_BL @ mean_LF / weight_BL.sum(1, keepdim=True)
         return self.config.lambda_ * f_BF + (1 - self.config.lambda_) * attended_BF
@@ -204,13 +207,11 @@ class AGAH(Method):
 
     @torch.no_grad()
     def _remember(self, image: Side, text: Side, batch: Batch, memory: CodeMemory) -> None:
-        """Let the label means follow, and renew the label codes once as many items went by as there are."""
-        keep = self.config.memory
-        labels_LB = parallel.gather(batch.labels_BL).T
+        """Let the label means follow, and renew the label codes once this was called for N items."""
+        labels_BL = parallel.gather(batch.labels_BL)
         features_BF = parallel.gather(image.features_BF + text.features_BF) / 2
-        # in new tensors: the gradient of this step still needs the old ones
-        self.label_sum_LF = keep * self.label_sum_LF + labels_LB @ features_BF
-        self.label_count_L1 = keep * self.label_count_L1 + labels_LB.sum(1, keepdim=True)
+        # in a new tensor: the gradient of this step still needs the old one
+        self.label_sum_LF = self.config.memory * self.label_sum_LF + labels_BL.T @ features_BF
         self.seen += len(features_BF)
         if self.seen >= len(memory.labels_NL):
             self.seen.zero_()

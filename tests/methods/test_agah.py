@@ -18,7 +18,6 @@ WEIGHTS = {"alpha": 0.3, "gamma": 0.7, "eta": 0.2, "mu": 0.6, "lambda_": 0.4}
 
 def shown(method: AGAH, items: object) -> dict[str, tuple[Tensor, Tensor]]:
     """Unit features and codes of both modalities, item by item and label by label."""
-    means_LF = method.label_sum_LF / method.label_count_L1.clamp(min=1e-6)
     made = {}
     for side, raw_BF in (
         ("image", method.image_features(items.image)),
@@ -27,7 +26,7 @@ def shown(method: AGAH, items: object) -> dict[str, tuple[Tensor, Tensor]]:
         features, attended = [], []
         for raw_F in raw_BF:
             f_F = raw_F / raw_F.norm()
-            units = [m / m.norm() if m.norm() > 0 else m for m in means_LF]
+            units = [m / m.norm() if m.norm() > 0 else m for m in method.label_sum_LF]
             weights = [1 / (1 + math.exp(-5 * dot(f_F, m))) for m in units]
             mixed = sum(a * m for a, m in zip(weights, units, strict=True)) / sum(weights)
             features.append(f_F)
@@ -51,7 +50,6 @@ def test_terms_equal_the_loops() -> None:
     """Triplets both ways, two quantisations, label codes and critics, after attention to label means."""
     method, codes = build("agah", **SMALL, **WEIGHTS), memory()
     method.label_sum_LF = torch.rand(L, 12, dtype=torch.float64)
-    method.label_count_L1 = torch.tensor([[2.0], [0.5], [1.0]], dtype=torch.float64)
     label_code_LK, items = method.label_code_LK.clone(), batch(codes)
     made = shown(method, items)
     terms = method("hash", items, codes)
@@ -106,13 +104,14 @@ def test_label_codes_are_renewed_bit_by_bit() -> None:
 
 
 def test_label_codes_wait_for_a_whole_pass() -> None:
-    """They change once as many items went by as there are, and only in steps of hashing."""
+    """They change once as many items went by as there are, in steps of hashing alone."""
     method, codes = build("agah", **SMALL), memory()
     first = method.label_code_LK.clone()
     method("critics", batch(codes), codes)
     for _ in range(N // B):
         assert torch.equal(method.label_code_LK, first)
         method("hash", batch(codes), codes)
+        method("critics", batch(codes), codes)  # does not count
     assert method.seen == N // B * B
     method("hash", batch(codes), codes)
     assert method.seen == 0
@@ -120,7 +119,10 @@ def test_label_codes_wait_for_a_whole_pass() -> None:
 
 
 def test_label_means_follow_the_features() -> None:
-    """After one batch, the mean of each label's items over both modalities; labels not seen stay at 0."""
+    """After one batch, those of each label's items over both modalities; labels not seen stay at 0.
+
+    They are kept as sums, of which only the direction counts.
+    """
     method, codes = build("agah", **SMALL), memory()
     items = batch(codes)
     items.labels_BL[:, 2] = 0
@@ -128,13 +130,14 @@ def test_label_means_follow_the_features() -> None:
     method("hash", items, codes)
     for label in range(L):
         rows = [i for i in range(B) if items.labels_BL[i, label]]
-        mean = sum((made["image"][0][i] + made["text"][0][i]) / 2 for i in rows)
+        total = sum((made["image"][0][i] + made["text"][0][i]) / 2 for i in rows)
         if rows:
-            torch.testing.assert_close(
-                method.label_sum_LF[label] / method.label_count_L1[label], mean / len(rows)
-            )
+            torch.testing.assert_close(method.label_sum_LF[label], total)
         else:
             assert not method.label_sum_LF[label].any()
+    with_means = method.encode_image(items.image)
+    method.label_sum_LF *= torch.tensor([[2.0], [0.5], [7.0]])
+    torch.testing.assert_close(method.encode_image(items.image), with_means)
 
 
 @pytest.mark.parametrize("setting", [{"lr": 0}, {"mu": -1}, {"lambda_": 1.5}, {"hash_steps": 0}])
