@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import zarr
 
-from cmh import backbones
+from cmh import backbones, clip_vit
 from cmh import features as extraction
 from flows import publish, sources
 from flows.caching import artifact_task
@@ -92,7 +92,7 @@ def features(
 
 
 def _identity(backbone: Backbone) -> str:
-    """What the weights are, without fetching them."""
+    """What the weights are, without fetching them; CLIP's are fetched, as no version fixes them."""
     if backbone.weights == "none":
         raise ValueError(
             "a frozen backbone with random weights gives features of nothing; use weights 'default' or a "
@@ -103,7 +103,7 @@ def _identity(backbone: Backbone) -> str:
     if backbone.name == "efficientnet_lite0":
         return sources.catalogued_weights(backbone.name)
     if backbone.name == "clip_vit_b32":
-        return "openai"
+        return sources.file_or_folder(clip_vit.download())
     return "torchvision"  # its version fixes the file, which has its hash in its name
 
 

@@ -98,3 +98,20 @@ def test_clip_asks_for_its_size_or_its_package_at_once():
     """The settings are refused, before anything is decoded, with what to set or to install."""
     with pytest.raises(ValueError, match=r"pip install 'cmh\[clip\]'|set its image_size to 224"):
         Backbone(name="clip_vit_b32", image_size=128)
+
+
+def test_clips_default_weights_are_what_was_fetched(images, weights, tmp_path, monkeypatch):
+    """The same target as with the path of the fetched file; another, once the publisher changes it."""
+    fetched = tmp_path / "fetched.safetensors"
+    fetched.write_bytes(weights.read_bytes())
+    monkeypatch.setattr("cmh.clip_vit.download", lambda: fetched)  # in place of 600 MB
+    monkeypatch.setattr("cmh.clip_vit.check", lambda height, width: None)  # and of open_clip
+
+    def identity(which):
+        chosen = Backbone(name="clip_vit_b32", weights=str(which), image_size=224)
+        return features.target(images, chosen).identity
+
+    first = identity("default")
+    assert first == identity(fetched)
+    fetched.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert identity("default") != first
