@@ -1,8 +1,10 @@
 """Fetch the files that a catalog names: npm packages, PyPI wheels, URLs; find those that lie here.
 
-Every function returns the path of one file under `<home>/downloads` whose checksum was verified in this call;
-a file that is already there costs one hash.  Downloads go to a fresh place and are renamed when they are
-complete and right, so that an interrupted or parallel fetch never leaves a half file under the final name.
+`npm`, `pypi`, `url` and `member` return the path of one file under `<home>/downloads` whose checksum was
+verified in this call; a file that is already there costs one hash.  `path` and `manual` return a file or
+folder that somebody put there: a file is verified if the catalog has its checksum, a folder never is.
+Downloads go to a fresh place and are renamed when they are complete and right, so that an interrupted or
+parallel fetch never leaves a half file under the final name.
 
 Nothing that is fetched is ever executed: npm packs with `--ignore-scripts`, pip takes wheels only.  Archives
 are not unpacked either; `member` takes out one file, readers read members straight from the archive.
@@ -79,10 +81,17 @@ def url(address: str, sha256: str, *, progress: Progress | None = None) -> Path:
 
 
 def path(local: Path, sha256: str | None = None) -> Path:
-    """A file or folder that is already here; a file is checked if its checksum is known."""
+    """A file or folder that is already here; a file is checked if its checksum is known.
+
+    Raises: FetchError, also for a folder with a checksum, which would seem to be checked.
+    """
     local = Path(local).expanduser().resolve()
     if not local.exists():
         raise FetchError(f"{local}: no such file or folder")
+    if sha256 is not None and local.is_dir():
+        raise FetchError(
+            f"{local} is a folder; a checksum is of a file: put the file there, or leave out sha256"
+        )
     if sha256 is not None and (found := _digest(local, "sha256")) != sha256:
         raise FetchError(f"{local}: sha256 is {found}, the catalog says {sha256}; the file has changed")
     return local

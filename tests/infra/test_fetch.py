@@ -173,6 +173,8 @@ def test_local_path(tmp_path):
         fetch.path(file, "0" * 64)
     with pytest.raises(FetchError, match="no such file or folder"):
         fetch.path(tmp_path / "g")
+    with pytest.raises(FetchError, match="is a folder; a checksum is of a file"):
+        fetch.path(tmp_path, SHA)
 
 
 def archives(folder):
@@ -217,3 +219,5 @@ def test_manual_sources_say_where_to_get_them(tmp_path):
     assert fetch.manual("photos/a", "ask the publisher", SHA) == tmp_path / "elsewhere"
     with pytest.raises(FetchError, match="the file has changed"):
         fetch.manual("photos/a", "ask the publisher", "0" * 64)
+    with pytest.raises(FetchError, match="is a folder; a checksum is of a file"):
+        fetch.manual("photos", "ask the publisher", SHA)
