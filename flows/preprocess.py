@@ -11,7 +11,6 @@ Labels, texts and split can be changed without decoding an image again.
 """
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,8 +33,6 @@ from flows.experiments import Resources
 from infra import artifacts, dask_cluster
 from infra.artifacts import Draft, Ref, Target
 from infra.storage import Store
-
-_log = logging.getLogger(__name__)
 
 IMAGES_REVISION = 1
 DATASET_REVISION = 2
@@ -130,8 +127,8 @@ def dataset(store: Store, draft: Draft, images: Ref, entry: Entry, limit: int | 
         for record, row, label_L in zip(records, described, label_ML, strict=True)
     ]
     kept = np.array([row for row, reason in enumerate(reasons) if reason is None], np.int64)
-    if limit is None and (other := entry.unlike(records=len(records), items=len(kept), labels=len(names))):
-        _log.warning(f"{entry.name}, unlike its catalog entry: {other}; are its sources whole?")
+    if limit is None:
+        sources.warn_if_unlike(entry, records=len(records), items=len(kept), labels=len(names))
     chosen, label_NL = [records[row] for row in kept], label_ML[kept]
     drop = entry.text
     texts = [transforms.drop_words(r.text, drop.drop, seed=drop.seed, key=r.id) for r in chosen]

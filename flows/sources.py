@@ -1,24 +1,34 @@
 """From the sources that a catalog entry names to verified local files, and to what identifies them."""
 
 import hashlib
+import logging
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from data_catalog import catalog
 from data_catalog.catalog import Entry, Local, Manual, Npm, Pypi, Source
 from flows.experiments import Backbone
 from infra import fetch
+from infra.fetch import FetchError
 from infra.logging import Advance
+
+_log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 
 def paths(entry: Entry, advance: Advance | None = None) -> dict[str, Path]:
     """Fetch every source that is not here yet; `advance(1)` after each.  Raises: FetchError."""
-    found: dict[str, Path] = {}
-    for name, source in entry.sources.items():
-        found[name] = _fetch(source)
+
+    def fetched(source: Source) -> Path:
+        found = _fetch(source)
         if advance is not None:
             advance(1)
-    return found
+        return found
+
+    return _of_each(entry, fetched)
 
 
 def weights(name: str) -> Path:
@@ -40,8 +50,33 @@ def catalogued_weights(name: str) -> str:
 
 
 def checksums(entry: Entry) -> dict[str, str]:
-    """What identifies each source's content; nothing is fetched for it, but local files are read."""
-    return {name: _checksum(source) for name, source in entry.sources.items()}
+    """What identifies each source's content; nothing is fetched for it, but local files are read.
+
+    Raises: FetchError naming every local source that is not here.
+    """
+    return _of_each(entry, _checksum)
+
+
+def warn_if_unlike(entry: Entry, **found: int) -> None:
+    """Say which counts of a whole build are not those that the catalog gives for these settings."""
+    if other := entry.unlike(**found):
+        _log.warning(f"{entry.name}, unlike its catalog entry: {other}; are its sources whole?")
+
+
+def _of_each(entry: Entry, give: Callable[[Source], Found]) -> dict[str, Found]:
+    """What is given for each source, by name; errors of those that people put there are raised together."""
+    found: dict[str, Found] = {}
+    wrong: list[str] = []
+    for name, source in entry.sources.items():
+        try:
+            found[name] = give(source)
+        except FetchError as error:
+            if not isinstance(source, Local | Manual):
+                raise
+            wrong.append(str(error))
+    if wrong:
+        raise FetchError("\n".join(wrong))
+    return found
 
 
 def _fetch(source: Source) -> Path:

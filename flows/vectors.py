@@ -48,6 +48,7 @@ def features(store: Store, draft: Draft, entry: Entry) -> None:
 def dataset(store: Store, draft: Draft, entry: Entry) -> None:
     """Keep texts and labels as they are, and the publisher's split."""
     found = read(entry)
+    sources.warn_if_unlike(entry, records=len(found.id), items=len(found.id), labels=len(found.labels))
     split = split_rows(found.query, entry.split)
     group = zarr.open_group(draft.zarr("dataset.zarr"), mode="w")
     put(group, "text", found.text)

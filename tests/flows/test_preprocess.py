@@ -140,7 +140,7 @@ ROWS = [(f"{i}.png", f"word{i % 5} red", "a" if i % 2 else "b|c") for i in range
 def test_folder_with_one_corrupt_image(tmp_path, resources, monkeypatch):
     """The damaged item is put aside with its reason, and only it; counts unlike the entry's are told."""
     told: list[str] = []
-    monkeypatch.setattr(preprocess._log, "warning", told.append)
+    monkeypatch.setattr(preprocess.sources._log, "warning", told.append)
     counts = {"records": 20, "items": 20, "labels": 3}
     entry = folder_entry(tmp_path, ROWS, broken=["3.png"], max_rejected=0.1, counts=counts)
     images, dataset = build(entry, resources)
@@ -226,10 +226,11 @@ def test_manual_sources_are_asked_for_and_then_read(tmp_path, resources):
     split = {"query": 0.3, "validation": 0.3, "train": 1.0}
     options = {"labels": ["plant_life", "sea"], "tag_photos": 3}
     entry = entry.model_copy(update={"options": options, "split": catalog.Split(**split)})
-    with pytest.raises(
-        FetchError, match=r"Get it: https://press\.liacs\.nl(.|\n)*Put it, or a link to it, at"
-    ):
+    asked = r"Get it: https://press\.liacs\.nl[^\n]*\nPut it, or a link to it, at .*"
+    with pytest.raises(FetchError, match=rf"{asked}\n(.|\n)*{asked}$"):  # for both sources at once
         preprocess.images_target(entry)
+    with pytest.raises(FetchError, match=rf"{asked}\n(.|\n)*{asked}$"):
+        preprocess.sources.paths(entry)
     found = published.mirflickr(tmp_path)
     for source, path in found.items():
         place = fetch.downloads() / entry.sources[source].path

@@ -71,6 +71,18 @@ def test_the_dataset_is_the_publishers(local_store: Store, tmp_path: Path, entry
     assert np.array_equal(schema.array(given, "pooled/stage1")[:150], TRAIN.image[0][:, :, 0, 0])
 
 
+def test_other_counts_than_the_catalogs_are_told(
+    local_store: Store, tmp_path: Path, entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """180 items of 4 labels where the entry says 181; the dataset is made all the same."""
+    told: list[str] = []
+    monkeypatch.setattr(vectors.sources._log, "warning", told.append)
+    prepared(local_store, experiment(tmp_path, entry | {"counts": {"items": 180, "labels": 4}}))
+    assert told == []
+    prepared(local_store, experiment(tmp_path, entry | {"name": "b", "counts": {"items": 181, "labels": 4}}))
+    assert told == ["b, unlike its catalog entry: 180 items in place of 181; are its sources whole?"]
+
+
 def test_a_solved_model_is_the_librarys(local_store: Store, tmp_path: Path, entry: dict[str, Any]) -> None:
     """Codes and unified codes equal those of `solver.solve`; words and photos are refused, saying why."""
     wanted = experiment(tmp_path, entry)
