@@ -59,7 +59,7 @@ def download() -> Path:
     """OpenAI's weights, from Hugging Face or its cache.
 
     Raises:
-        OSError: they cannot be had; the message says what to do.
+        ConnectionError: they cannot be had; the message says what to do.
     """
     from open_clip import pretrained
 
@@ -67,7 +67,7 @@ def download() -> Path:
     try:
         return Path(pretrained.download_pretrained(wanted))
     except (OSError, RuntimeError) as error:  # RuntimeError: huggingface_hub is missing
-        raise OSError(
+        raise ConnectionError(
             f"cannot download the weights of clip_vit_b32: {error}; fetch open_clip_model.safetensors of "
             f"huggingface.co/{wanted['hf_hub'].rstrip('/')} elsewhere and give its path, or choose another "
             "backbone"

@@ -288,7 +288,7 @@ def main() -> None:
     logging.set_up()
     try:
         sys.exit(app(sys.argv[1:]))
-    except (ValueError, FileNotFoundError, StorageError) as error:
+    except (ValueError, FileNotFoundError, ConnectionError, StorageError) as error:
         notes = "".join(f"\n({note})" for note in getattr(error, "__notes__", ()))
         Console(stderr=True).print("cmh:", f"{error}{notes}", style="red", highlight=False, markup=False)
         sys.exit(2)
