@@ -86,7 +86,7 @@ class Config:
                 raise ValueError(f"{name} must be 0 to 1, got {getattr(self, name)}")
 
 
-class Side(NamedTuple):
+class Encoded(NamedTuple):
     """What becomes of one modality of a batch."""
 
     features_BF: Tensor  # at unit length
@@ -173,13 +173,13 @@ class AGAH(Method):
     def encode_text(self, text_BD: Tensor) -> Tensor:
         return self._text(text_BD).h_BK
 
-    def _image(self, image: Stages) -> Side:
+    def _image(self, image: Stages) -> Encoded:
         f_BF = functional.normalize(self.image_features(self.backbone(*image)))
-        return Side(f_BF, self.image_hash(self._attend(f_BF)))
+        return Encoded(f_BF, self.image_hash(self._attend(f_BF)))
 
-    def _text(self, text_BD: Tensor) -> Side:
+    def _text(self, text_BD: Tensor) -> Encoded:
         f_BF = functional.normalize(self.text_features(text_BD))
-        return Side(f_BF, self.text_hash(self._attend(f_BF)))
+        return Encoded(f_BF, self.text_hash(self._attend(f_BF)))
 
     def _attend(self, f_BF: Tensor) -> Tensor:
         """Features with those of the labels that they look like."""
@@ -188,7 +188,7 @@ class AGAH(Method):
         attended_BF = weight_BL @ mean_LF / weight_BL.sum(1, keepdim=True)
         return self.config.lambda_ * f_BF + (1 - self.config.lambda_) * attended_BF
 
-    def _lessons(self, image: Side, text: Side, batch: Batch) -> dict[str, Tensor]:
+    def _lessons(self, image: Encoded, text: Encoded, batch: Batch) -> dict[str, Tensor]:
         c = self.config
         u_BK, v_BK, y_BL = (parallel.gather(x) for x in (image.h_BK, text.h_BK, batch.labels_BL))
         d_BB, s_BB = 1 - losses.cosine(u_BK, v_BK), losses.relevance(y_BL, y_BL)
@@ -206,7 +206,7 @@ class AGAH(Method):
         }
 
     @torch.no_grad()
-    def _remember(self, image: Side, text: Side, batch: Batch, memory: CodeMemory) -> None:
+    def _remember(self, image: Encoded, text: Encoded, batch: Batch, memory: CodeMemory) -> None:
         """Let the label means follow, and renew the label codes once this was called for N items."""
         labels_BL = parallel.gather(batch.labels_BL)
         features_BF = parallel.gather(image.features_BF + text.features_BF) / 2
