@@ -45,7 +45,7 @@ def pairwise_nll(
     Numerics: softplus(t), finite for every t.
     """
     t_SBN = u_SBK @ v_SNK.transpose(-1, -2) / alpha
-    return ((functional.softplus(t_SBN) - s_BN * t_SBN) * _weights(s_BN, relevant_weight)).mean()
+    return ((functional.softplus(t_SBN) - s_BN * t_SBN) * pair_weights(s_BN, relevant_weight)).mean()
 
 
 def memory_nll(
@@ -94,7 +94,8 @@ def balance(u_BK: Tensor) -> Tensor:
     return u_BK.mean(0).square().sum()
 
 
-def _weights(s_BN: Tensor, relevant_weight: float) -> Tensor:
+def pair_weights(s_BN: Tensor, relevant_weight: float) -> Tensor:
+    """w_BN = relevant_weight where s_ij = 1, else 1."""
     return 1 + (relevant_weight - 1) * s_BN
 
 
@@ -108,7 +109,7 @@ class _MemoryNLL(torch.autograd.Function):
             p_SBN = torch.sigmoid(t_SBN)
             # softplus(t) = max(t, 0) - log sigmoid(|t|); this log is vectorised on the CPU, log1p is not
             softplus_SBN = t_SBN.clamp_(min=0).sub_(torch.maximum(p_SBN, 1 - p_SBN).log_())
-            weight_BN = _weights(s_BN, relevant_weight)
+            weight_BN = pair_weights(s_BN, relevant_weight)
             relevant_BK = (s_BN @ memory_NK) * (relevant_weight / alpha)
             pairs = p_SBN.numel()
             loss = (softplus_SBN.sum(0) * weight_BN).sum() - (u_SBK.sum(0) * relevant_BK).sum()

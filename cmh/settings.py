@@ -4,10 +4,11 @@ from typing import Any
 
 
 def positive(config: Any, *names: str) -> None:
-    """Refuse with a ValueError what is not above zero."""
+    """Refuse with a ValueError what is not above zero; a word in place of a number ("balanced") passes."""
     for name in names:
-        if getattr(config, name) <= 0:
-            raise ValueError(f"{name} must be positive, got {getattr(config, name)}")
+        value = getattr(config, name)
+        if not isinstance(value, str) and value <= 0:
+            raise ValueError(f"{name} must be positive, got {value}")
 
 
 def not_negative(config: Any, *names: str) -> None:

@@ -53,9 +53,7 @@ class Config:
     decay: float = 0.1  # of lr over all epochs: ours, for adam; authors' code: 10^-4.5 for sgd
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "hidden", "lr", "decay")
-        if self.relevant_weight != "balanced":
-            settings.positive(self, "relevant_weight")
+        settings.positive(self, "bits", "hidden", "lr", "decay", "relevant_weight")
         settings.not_negative(self, "gamma", "eta")
 
 

@@ -66,9 +66,7 @@ class Config:
             raise ValueError(f"levels must be 1 to 4, the stages of the text tower, got {self.levels}")
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, so that maps keep their size, got {self.kernel}")
-        settings.positive(self, "bits", "reduction", "text_std", "lr", "decay")
-        if self.relevant_weight != "balanced":
-            settings.positive(self, "relevant_weight")
+        settings.positive(self, "bits", "reduction", "text_std", "lr", "decay", "relevant_weight")
         settings.not_negative(self, "momentum")
 
 
@@ -125,7 +123,7 @@ def similarity_regression(u_BK: Tensor, v_NK: Tensor, s_BN: Tensor, relevant_wei
     Source: eq. 5.  Deviations: the mean over pairs in place of the sum; weights, 1 in the paper.
     """
     bits = u_BK.shape[-1]
-    weight_BN = 1 + (relevant_weight - 1) * (s_BN > 0).to(s_BN.dtype)
+    weight_BN = losses.pair_weights((s_BN > 0).to(s_BN.dtype), relevant_weight)
     return (((u_BK @ v_NK.T + bits) / 2 - s_BN * bits).square() * weight_BN).mean()
 
 

@@ -144,4 +144,4 @@ class Fusion(nn.Module):
 def cosine_hinge(h_BK: Tensor, s_BB: Tensor, margin: float, relevant_weight: float = 1.0) -> Tensor:
     """L = mean_ij w_ij max(0, margin - (2 s_ij - 1) cos(h_i, h_j)), w_ij = relevant_weight where s_ij = 1."""
     hinge_BB = functional.relu(margin - (2 * s_BB - 1) * losses.cosine(h_BK, h_BK))
-    return (hinge_BB * (1 + (relevant_weight - 1) * s_BB)).mean()
+    return (hinge_BB * losses.pair_weights(s_BB, relevant_weight)).mean()

@@ -43,9 +43,7 @@ class Config:
     decay: float = 0.1  # of lr over all epochs: ours, for adam; authors' code: 10^-4.5 for sgd
 
     def __post_init__(self) -> None:
-        settings.positive(self, "hidden", "lr", "decay")
-        if self.relevant_weight != "balanced":
-            settings.positive(self, "relevant_weight")
+        settings.positive(self, "hidden", "lr", "decay", "relevant_weight")
         settings.not_negative(self, "lambda_", "gamma")
         if self.bits < 2:
             raise ValueError(

@@ -23,7 +23,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cmh import losses, parallel
+from cmh import losses, parallel, settings
 from cmh.augmentation import turn_and_flip
 from cmh.memory import CodeMemory, Side
 from cmh.method import Batch, Inputs, Optimizer, Phase, Stages
@@ -55,16 +55,10 @@ class Config:
     augment: bool = True  # turn and flip images in training, not features: authors' configuration
 
     def __post_init__(self) -> None:
-        if self.bits < 1:
-            raise ValueError(f"bits must be at least 1, got {self.bits}")
+        settings.positive(self, "bits", "lr", "decay", "relevant_weight")
+        settings.not_negative(self, "gamma", "lambda_", "beta")
         if not 1 <= self.stages <= 4:
             raise ValueError(f"stages must be 1 to 4, the stages of the text tower, got {self.stages}")
-        for name in ("lr", "decay", "relevant_weight"):
-            if getattr(self, name) != "balanced" and getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("gamma", "lambda_", "beta"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 class SCAHN(Towers):

@@ -133,7 +133,7 @@ def test_defaults_are_the_published_ones(bits: int) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"bits": 0}, "bits must be at least 1, got 0"),
+        ({"bits": 0}, "bits must be positive, got 0"),
         ({"stages": 5}, "stages must be 1 to 4"),
         ({"relevant_weight": 0}, "relevant_weight must be positive"),
         ({"gamma": -1}, "gamma must not be negative"),
