@@ -26,8 +26,9 @@ SHARDS = 12
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[Client]:
-    """Two workers of one thread, which find the S3 server in their environment."""
+    """Two workers of one thread, which find the S3 server in their environment; the caller asks for more."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "2")
         patch.setenv("CMH_HOME", str(tmp_path_factory.mktemp("home")))
         for name, value in s3.environment.items():
             patch.setenv(name, value)
