@@ -285,6 +285,9 @@ def main() -> None:
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")
     # A cold or busy machine takes more than the default 20 s to import Prefect's server.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")
+    # Prefect makes its home but no folder above it, and could not open its database there.
+    if prefect_home := os.environ.get("PREFECT_HOME"):
+        Path(prefect_home).expanduser().mkdir(parents=True, exist_ok=True)
     logging.set_up()
     try:
         sys.exit(app(sys.argv[1:]))

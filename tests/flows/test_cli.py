@@ -50,6 +50,26 @@ def test_help_imports_no_engine():
     assert called.stdout.splitlines()[-1] == "engines: []"
 
 
+@pytest.mark.slow
+def test_prefects_home_may_lie_in_folders_that_are_not_there(tmp_path: Path):
+    """As in a fresh clone, where `make` names .cmh/prefect: a flow runs, its database is there."""
+    home = tmp_path / "not" / "there" / "prefect"
+    program = (
+        "import sys, flows.cli\n"
+        "sys.argv = ['cmh', '--version']\n"
+        "try: flows.cli.main()\n"
+        "except SystemExit: pass\n"
+        "import prefect\n"
+        "prefect.flow(lambda: print('ran'), name='probe')()"
+    )
+    environment = os.environ | {"PREFECT_HOME": str(home)}
+    for name in ("PREFECT_API_URL", "PREFECT_API_DATABASE_CONNECTION_URL"):
+        environment.pop(name, None)
+    called = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert "ran" in called.stdout, called.stderr
+    assert (home / "prefect.db").exists()
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_explains_its_options(command: str):
     """Every command says what it does and what its options are."""
