@@ -10,14 +10,13 @@ A shard is computed in batches of fixed size, so it comes out the same on any nu
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import zarr
 
-from cmh import backbones, clip_vit
+from cmh import backbones
 from cmh import features as extraction
 from flows import publish, sources
 from flows.caching import artifact_task
@@ -46,7 +45,7 @@ class Part:
 
 def target(images: Ref, backbone: Backbone, grid: int = 1) -> Target:
     """The features of these images; `grid` > 1 adds maps of that side, for methods that look at places."""
-    config = {"backbone": backbone.name, "weights": _identity(backbone), "image_size": backbone.image_size}
+    config = {"backbone": backbone.name, "weights": _weights(backbone), "image_size": backbone.image_size}
     config |= {"grid": grid, "rows": ROWS, "batch": BATCH}
     name = f"{images.name}-{backbone.name}"
     return Target("features", name, config, inputs={"images": images.content}, revision=REVISION)
@@ -91,20 +90,14 @@ def features(
         dask_cluster.map_parts(client, _extract, waiting, describe=_name, on_done=done)
 
 
-def _identity(backbone: Backbone) -> str:
-    """What the weights are, without fetching them; CLIP's are fetched, as no version fixes them."""
+def _weights(backbone: Backbone) -> str:
+    """What the weights are.  Raises: ValueError if they are random."""
     if backbone.weights == "none":
         raise ValueError(
             "a frozen backbone with random weights gives features of nothing; use weights 'default' or a "
             "file, or frozen=false to train it"
         )
-    if backbone.weights != "default":
-        return sources.file_or_folder(Path(backbone.weights))
-    if backbone.name == "efficientnet_lite0":
-        return sources.catalogued_weights(backbone.name)
-    if backbone.name == "clip_vit_b32":
-        return sources.file_or_folder(clip_vit.download())
-    return "torchvision"  # its version fixes the file, which has its hash in its name
+    return sources.identity_of_weights(backbone)
 
 
 def _create(group: zarr.Group, total: int, channels: tuple[int, ...], grid: int) -> dict[str, int]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from cmh import clip_vit
 from data_catalog import catalog
 from data_catalog.catalog import Entry, Local, Manual, Npm, Pypi, Source
 from flows.experiments import Backbone
@@ -38,15 +39,25 @@ def weights(name: str) -> Path:
 
 
 def backbone_weights(backbone: Backbone) -> str:
-    """What `cmh.backbones.load` takes: "default", "none" or a file, fetched if it is in the catalog."""
+    """What `cmh.backbones.load` takes: "default", "none" or a file, fetched if its identity is the file's."""
     if backbone.weights == "default" and backbone.name == "efficientnet_lite0":
         return str(weights(backbone.name))
+    if backbone.weights == "default" and backbone.name == "clip_vit_b32":
+        return str(clip_vit.download())
     return backbone.weights
 
 
-def catalogued_weights(name: str) -> str:
-    """The checksum of these weights; nothing is fetched for it."""
-    return catalog.weights(name).sha256
+def identity_of_weights(backbone: Backbone) -> str:
+    """What tells a backbone's weights apart; only CLIP's are fetched for it, as no version fixes them."""
+    if backbone.weights == "none":
+        return "none"
+    if backbone.weights != "default":
+        return file_or_folder(fetch.path(Path(backbone.weights)))
+    if backbone.name == "efficientnet_lite0":
+        return catalog.weights(backbone.name).sha256
+    if backbone.name == "clip_vit_b32":
+        return file_or_folder(clip_vit.download())
+    return "torchvision"  # its version fixes the file, which has its hash in its name
 
 
 def checksums(entry: Entry) -> dict[str, str]:

@@ -8,17 +8,15 @@ Resumes: from the last checkpoint of the same target, after a lost worker or aft
          checkpoints lie beside the artifact, in `ray-run`, until training has ended
 """
 
-import hashlib
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from cmh import methods, readers, trainer
-from flows import publish, solve, train_worker
+from flows import publish, solve, sources, train_worker
 from flows.caching import artifact_task
 from flows.experiments import Experiment, Resources
 from infra import ray_cluster
@@ -35,7 +33,9 @@ def target(experiment: Experiment, dataset: Ref, source: Ref) -> Target:
     training = {} if methods.solved(experiment.method) else experiment.training.model_dump()
     backbone: dict[str, Any] = {}  # none, where the dataset brings features
     if not readers.brings_vectors(experiment.entry.reader):
-        backbone = experiment.backbone.model_dump() | {"weights": _weights(experiment.backbone.weights)}
+        backbone = experiment.backbone.model_dump() | {
+            "weights": sources.identity_of_weights(experiment.backbone)
+        }
     return Target(
         "model",
         f"{experiment.method}-{experiment.entry.name}",
@@ -85,13 +85,6 @@ def train(
     if error is not None:
         raise error
     store.delete(folder)
-
-
-def _weights(weights: str) -> str:
-    """What tells weights apart: the name, or the checksum of a file."""
-    if weights in ("default", "none"):
-        return weights
-    return hashlib.sha256(Path(weights).read_bytes()).hexdigest()
 
 
 @contextmanager
