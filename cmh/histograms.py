@@ -31,6 +31,11 @@ class Histograms:
     all_QD: Counts
     relevant_QD: Counts
 
+    @classmethod
+    def of_grades(cls, counts_QGD: Counts) -> "Histograms":
+        """From counts per grade (`grade_counts`): relevant is what has any grade above 0."""
+        return cls(counts_QGD.sum(axis=1), counts_QGD[:, 1:].sum(axis=1))
+
     def __add__(self, other: "Histograms") -> "Histograms":
         return Histograms(self.all_QD + other.all_QD, self.relevant_QD + other.relevant_QD)
 
@@ -78,8 +83,9 @@ def stream_histograms(
     threads: int | None = None,
 ) -> Histograms:
     """As `distance_histograms`, for a database that comes in blocks and may be larger than memory."""
-    counts_QGD = grade_counts(query_QP, query_labels_QL, blocks, bits, grades=2, threads=threads)
-    return Histograms(counts_QGD.sum(axis=1), counts_QGD[:, 1])
+    return Histograms.of_grades(
+        grade_counts(query_QP, query_labels_QL, blocks, bits, grades=2, threads=threads)
+    )
 
 
 def grade_counts(

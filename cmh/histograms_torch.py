@@ -40,8 +40,7 @@ def stream_histograms(
                 some = slice(first, first + queries_at_once)
                 queries = _on_device(query_QP[some], query_labels_QL[some], bits, device)
                 counts_QGD[some] += _count(*queries, *database)
-    total_QGD = counts_QGD.cpu().numpy()
-    return Histograms(total_QGD.sum(axis=1), total_QGD[:, 1])
+    return Histograms.of_grades(counts_QGD.cpu().numpy())
 
 
 def _on_device(codes_NP: Codes, labels_NL: Any, bits: int, device: str) -> tuple[Tensor, Tensor]:

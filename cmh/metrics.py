@@ -110,6 +110,13 @@ class Retrieval:
         """Share of relevant items in the database: the precision, and nearly the MAP, of a random ranking."""
         return float((self._used.relevant_Q / self._used.all_QD.sum(axis=1)).mean())
 
+    @property
+    def untold(self) -> "Retrieval":
+        """By codes that tell nothing apart, all items in one tie: what random codes reach in expectation."""
+        counts = self.histograms
+        one_tie = (part.sum(axis=1, keepdims=True) for part in (counts.all_QD, counts.relevant_QD))
+        return Retrieval(Histograms(*one_tie), self.zero)
+
     @cached_property
     def map(self) -> float:
         """Mean average precision over the whole ranking, ties by expectation."""

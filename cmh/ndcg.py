@@ -2,8 +2,8 @@
 
 Ties are treated by expectation: every item of a tie group gets the mean gain of the group.
 
-Shape suffixes: Q = queries, N = database, P = bytes of a packed code, L = labels, D = bits + 1 distances,
-G = grades 0, 1, ... up to the most labels a query has.
+Shape suffixes: Q = queries, L = labels, D = bits + 1 distances, G = grades 0, 1, ... up to the most labels a
+query has, J = groups in the order of a ranking.
 """
 
 from typing import Literal
@@ -11,24 +11,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cmh.hamming import Codes
-from cmh.histograms import Counts, grade_counts
+from cmh.histograms import Counts
 
 
-def graded_counts(
-    query_QP: Codes,
-    database_NP: Codes,
-    query_labels_QL: ArrayLike,
-    database_labels_NL: ArrayLike,
-    bits: int,
-    *,
-    threads: int | None = None,
-) -> Counts:
-    """Database items per number of shared labels and distance, (Q, G, D) int64."""
-    # Three grades at least: two would mean "any label" to `grade_counts`.
-    grades = max(3, 1 + int((np.asarray(query_labels_QL) > 0).sum(axis=1).max(initial=0)))
-    blocks = [(database_NP, database_labels_NL)]
-    return grade_counts(query_QP, query_labels_QL, blocks, bits, grades=grades, threads=threads)
+def grades(query_labels_QL: ArrayLike) -> int:
+    """G: how many labels an item can share with one of these queries, none included.
+
+    Three at least: two would mean "any label" to `cmh.histograms.grade_counts`.
+    """
+    return max(3, 1 + int((np.asarray(query_labels_QL) > 0).sum(axis=1).max(initial=0)))
 
 
 def ndcg(
@@ -36,6 +27,7 @@ def ndcg(
 ) -> NDArray[np.float64]:
     """NDCG (Q,) of the first k ranks, of all where None; 0 for a query that shares no label with any item.
 
+    counts_QGD: of `cmh.histograms.grade_counts`.
     DCG = Σ_rank gain / log2(1 + rank), over that of the best ranking.
     gain: of grade g, "linear" g or "exponential" 2^g − 1.
     """
@@ -48,7 +40,7 @@ def ndcg(
     discount = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, limit + 2)))])
 
     def dcg(count_QJ: Counts, gain_QJ: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Groups J in the order of the ranking, each with its number of items and their mean gain."""
+        """Of groups, each with its number of items and their mean gain."""
         last_QJ = count_QJ.cumsum(axis=1)
         step_QJ = discount[np.minimum(last_QJ, limit)] - discount[np.minimum(last_QJ - count_QJ, limit)]
         return np.asarray((gain_QJ * step_QJ).sum(axis=1))

@@ -1,6 +1,6 @@
 """What a report says of one model's codes: every metric of every direction and length, as two flat tables.
 
-Shape suffixes: N = items of the dataset, P = bytes of a packed code, L = labels, K = bits.
+Shape suffixes: Q = queries, G = grades (numbers of shared labels), D = bits + 1 distances.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from cmh import hamming, histograms, metrics, ndcg, recall
+from cmh import metrics, ndcg, recall
 from cmh.figures import Curve
+from cmh.histograms import Counts, Histograms
+from cmh.tally import Items, Ranking, Tally
 
 DIRECTIONS: Mapping[str, tuple[str, str]] = {
     "image_to_text": ("image", "text"),
@@ -31,12 +32,13 @@ CROSS_MODAL = ("image_to_text", "text_to_image")
 
 COSINE = "cosine"  # the ranking of real-valued embeddings, in place of codes (`cmh.embedding_report`)
 STORED = ("stored", COSINE)  # rankings by all that is stored: one of the two
+RANDOM = "random ranking"  # in expectation over all orders: the floor under every figure
 
 METRICS = pa.schema(
     [
         ("direction", pa.string()),
         ("bits", pa.int32()),
-        ("ranking", pa.string()),  # bits kept: stored (the prefix), a named order, or a floor; or COSINE
+        ("ranking", pa.string()),  # bits kept: stored (the prefix) or a named order; or RANDOM, COSINE
         ("metric", pa.string()),
         ("value", pa.float64()),
         ("low", pa.float64()),  # 95% bootstrap interval over queries; null where there is none
@@ -55,91 +57,35 @@ CURVES = pa.schema(
 RANKS = (1, 10, 50, 100, 500, 1000)
 
 
-class Judged:
-    """Codes of a dataset with what is needed to judge them: labels, query rows and database rows.
-
-    learnt: rows of the training items; `codes` then hold their unified codes as "unified", (N, P), in which
-    other rows do not count.
-    """
-
-    def __init__(
-        self,
-        codes: Mapping[str, hamming.Codes],
-        label_NL: NDArray[np.uint8],
-        query: NDArray[np.int64],
-        database: NDArray[np.int64],
-        learnt: NDArray[np.int64] | None = None,
-    ) -> None:
-        self.codes, self.label_NL, self.query, self.database = codes, label_NL, query, database
-        self.learnt = learnt
-
-    @property
-    def directions(self) -> list[str]:
-        """What can be measured with these codes."""
-        return [*DIRECTIONS, *(UNIFIED if self.learnt is not None else ())]
-
-    def retrieval(
-        self, direction: str, bits: int, keep_K: NDArray[np.int64] | None = None
-    ) -> metrics.Retrieval:
-        """One direction with the first `bits` bits of every code, or with the bits `keep_K` names."""
-        return metrics.evaluate(*self._sides(direction, bits, keep_K), bits)
-
-    def graded(self, direction: str, bits: int) -> histograms.Counts:
-        """Items per number of shared labels and distance, for NDCG."""
-        return ndcg.graded_counts(*self._sides(direction, bits, None), bits)
-
-    def instance_recall(self, direction: str, bits: int, ks: Sequence[int]) -> NDArray[np.float64]:
-        """(queries, ks): is the query's own other half among the k nearest queries?  See `cmh.recall`."""
-        query_QP, gallery_QP = (
-            hamming.prefix(self.codes[side][self.query], bits) for side in DIRECTIONS[direction]
-        )
-        return recall.instance_recall(query_QP, gallery_QP, ks)
-
-    def _sides(
-        self, direction: str, bits: int, keep_K: NDArray[np.int64] | None
-    ) -> tuple[hamming.Codes, hamming.Codes, NDArray[np.uint8], NDArray[np.uint8]]:
-        """Codes of queries and database, labels of queries and database."""
-
-        def chosen(side: str, rows: NDArray[np.int64]) -> hamming.Codes:
-            codes_NP = self.codes[side][rows]
-            return hamming.prefix(codes_NP, bits) if keep_K is None else hamming.permute(codes_NP, keep_K)
-
-        query_side, database_side = {**DIRECTIONS, **UNIFIED}[direction]
-        database = self.learnt if direction in UNIFIED and self.learnt is not None else self.database
-        return (
-            chosen(query_side, self.query),
-            chosen(database_side, database),
-            self.label_NL[self.query],
-            self.label_NL[database],
-        )
+def rankings(directions: Iterable[str], lengths: Sequence[int], orders: Iterable[str]) -> list[Ranking]:
+    """What is asked about: every direction at every length, and across modalities in every order of bits."""
+    sides = {**DIRECTIONS, **UNIFIED}
+    kept = list(orders)
+    return [
+        Ranking(*sides[direction], bits, order)
+        for direction in directions
+        for bits in lengths
+        for order in (None, *(kept if direction in CROSS_MODAL else ()))
+    ]
 
 
-def measure(
-    judged: Judged, lengths: Sequence[int], radius: int, orders: Mapping[str, NDArray[np.int64]]
-) -> tuple[pa.Table, pa.Table]:
-    """All metrics (`METRICS`) and curves (`CURVES`).
-
-    Args:
-        lengths: code lengths; those below the full one are prefixes of the stored codes.
-        orders: name → (K,) positions of the stored bits, best first; each is cut to every length and its MAP
-            measured, beside that of the stored order.
-    """
+def measure(counted: Tally, queries: Items, radius: int) -> tuple[pa.Table, pa.Table]:
+    """All metrics (`METRICS`) and curves (`CURVES`) of these rankings, in their order."""
     rows: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
-    for direction in judged.directions:
-        for bits in lengths:
-            found = judged.retrieval(direction, bits)
-            where = {"direction": direction, "bits": bits, "ranking": "stored"}
-            gains_QGD = judged.graded(direction, bits)
-            rows += [where | row for row in [*_scores(found, radius), *_graded(gains_QGD)]]
-            points += [{"direction": direction, "bits": bits} | point for point in _curves(found)]
-            if direction not in CROSS_MODAL:
-                continue
-            rows += [where | row for row in _instances(judged, direction, bits)]
-            for name, order_K in orders.items():
-                kept = judged.retrieval(direction, bits, order_K[:bits])
-                rows.append(where | {"ranking": name} | _map(kept))
-    rows += _floor(judged, lengths)
+    for ranking, counts_QGD in counted.items():
+        found = metrics.Retrieval(Histograms.of_grades(counts_QGD))
+        direction = f"{ranking.query}_to_{ranking.database}"
+        place = {"direction": direction, "bits": ranking.bits}
+        where = place | {"ranking": ranking.order or STORED[0]}
+        if ranking.order is not None:
+            rows.append(where | _map(found))
+            continue
+        rows += [where | row for row in [*_scores(found, radius), *_graded(counts_QGD)]]
+        points += [place | point for point in _curves(found)]
+        if direction in CROSS_MODAL:
+            rows += [where | row for row in _instances(queries, ranking)]
+            rows.append(where | {"ranking": RANDOM} | _map(found.untold))
     return pa.Table.from_pylist(rows, METRICS), pa.Table.from_pylist(points, CURVES)
 
 
@@ -167,15 +113,16 @@ def _scores(found: metrics.Retrieval, radius: int) -> Iterable[dict[str, Any]]:
     return [_map(found), *({"metric": name, "value": value} for name, value in values.items())]
 
 
-def _instances(judged: Judged, direction: str, bits: int) -> Iterable[dict[str, Any]]:
+def _instances(queries: Items, ranking: Ranking) -> Iterable[dict[str, Any]]:
     """Instance recall among the queries, of the ranks that are fewer than they."""
-    ks = [k for k in recall.KS if k < len(judged.query)]
-    for k, hit_Q in zip(ks, judged.instance_recall(direction, bits, ks).T, strict=True):
+    ks = [k for k in recall.KS if k < len(queries.label_NL)]
+    query_QP, gallery_QP = (queries.cut(side, ranking, {}) for side in (ranking.query, ranking.database))
+    for k, hit_Q in zip(ks, recall.instance_recall(query_QP, gallery_QP, ks).T, strict=True):
         value, low, high = metrics.interval(hit_Q)
         yield {"metric": f"instance_recall_at_{k}", "value": value, "low": low, "high": high}
 
 
-def _graded(gains_QGD: histograms.Counts) -> Iterable[dict[str, Any]]:
+def _graded(gains_QGD: Counts) -> Iterable[dict[str, Any]]:
     """NDCG of the whole ranking and of its first 100 ranks; an item gains the labels that it shares."""
     for name, k in (("ndcg", None), ("ndcg_at_100", 100)):
         yield {"metric": name, "value": float(ndcg.ndcg(gains_QGD, k).mean())}
@@ -189,17 +136,6 @@ def _curves(found: metrics.Retrieval) -> Iterable[dict[str, Any]]:
     database = int(found.histograms.all_QD[0].sum())
     for rank in np.unique(np.geomspace(1, database, 40).astype(int)):
         yield {"curve": "precision_at", "x": float(rank), "y": found.precision_at(int(rank))}
-
-
-def _floor(judged: Judged, lengths: Sequence[int]) -> Iterable[dict[str, Any]]:
-    """What codes drawn at random reach: the floor under every figure of the report."""
-    rng = np.random.default_rng(0)
-    items, bits = len(judged.label_NL), max(lengths)
-    drawn = {side: hamming.pack(rng.standard_normal((items, bits)) > 0) for side in ("image", "text")}
-    random = Judged(drawn, judged.label_NL, judged.query, judged.database)
-    for direction in CROSS_MODAL:
-        where = {"direction": direction, "bits": bits, "ranking": "random codes"}
-        yield where | _map(random.retrieval(direction, bits))
 
 
 def value(table: pa.Table, metric: str, direction: str, bits: int, ranking: str | None = None) -> float:

@@ -17,17 +17,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from cmh import embedding_report, figures, methods, report, schema, significance
+from cmh import embedding_report, figures, methods, ndcg, report, schema, significance, tally
 from cmh import model as models
 from cmh.method import Method
+from cmh.tally import Items
+from flows import counting
 from flows.caching import artifact_task
-from flows.experiments import Evaluation
+from flows.experiments import Evaluation, Resources
 from flows.report_card import card, embedding_card
 from infra import artifacts
 from infra.artifacts import Draft, Reading, Ref, Target
 from infra.storage import Store
 
-REVISION = 5
+REVISION = 6
 SHOWN = 8  # images, in the figure of attention
 
 
@@ -43,17 +45,18 @@ def target(codes: Ref, dataset: Ref, evaluation: Evaluation) -> Target:
 
 
 @artifact_task(name="evaluate")
-def evaluate(store: Store, draft: Draft, codes: Ref, dataset: Ref, evaluation: Evaluation) -> None:
+def evaluate(
+    store: Store, draft: Draft, codes: Ref, dataset: Ref, evaluation: Evaluation, resources: Resources
+) -> None:
     """Compare every query with the whole database, in all four directions, at every length."""
     read, items = (artifacts.open_artifact(store, ref) for ref in (codes, dataset))
     facts = read.read_json("codes.json")
     packed = zarr.open_group(read.zarr("codes.zarr"), mode="r")
     if "image_embedding" in packed:
-        metrics, curves = _measure_embeddings(packed, items)
+        metrics, curves = _measure_embeddings(packed, zarr.open_group(items.zarr("dataset.zarr"), mode="r"))
         names, page = _draw(draft, _precision(curves, metrics, "numbers")), embedding_card
     else:
-        judged, lengths = _judged(read, packed, items), _lengths(evaluation.bits, facts["bits"])
-        metrics, curves = report.measure(judged, lengths, evaluation.radius, _orders(facts))
+        metrics, curves = _measure_codes(read, items, evaluation, resources)
         drawn = _figures(metrics, curves) | _attention(store, facts, items)
         names, page = _draw(draft, drawn), card
     draft.write_table("metrics.parquet", metrics)
@@ -61,30 +64,30 @@ def evaluate(store: Store, draft: Draft, codes: Ref, dataset: Ref, evaluation: E
     draft.write_bytes("README.md", page(codes, facts, metrics, names).encode())
 
 
-def _measure_embeddings(packed: zarr.Group, dataset: Reading) -> tuple[pa.Table, pa.Table]:
+def _measure_embeddings(packed: zarr.Group, dataset: zarr.Group) -> tuple[pa.Table, pa.Table]:
     schema.validate(packed, schema.EMBEDDINGS)
     embedding = {side: schema.array(packed, f"{side}_embedding")[:] for side in ("image", "text")}
-    return embedding_report.measure(embedding, *_labels(dataset))
-
-
-def _labels(dataset: Reading) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
-    """Labels of all items; rows of the queries and of the database."""
-    items = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
     label_NL, query, database = (
-        schema.array(items, name)[:] for name in ("label", "split/query", "split/database")
+        schema.array(dataset, name)[:] for name in ("label", "split/query", "split/database")
     )
-    return label_NL, query, database
+    return embedding_report.measure(embedding, label_NL, query, database)
 
 
-def _judged(codes: Reading, packed: zarr.Group, dataset: Reading) -> report.Judged:
-    sides = {side: schema.array(packed, side)[:] for side in ("image", "text")}
-    learnt = None
+def _measure_codes(
+    codes: Reading, dataset: Reading, evaluation: Evaluation, resources: Resources
+) -> tuple[pa.Table, pa.Table]:
+    facts = codes.read_json("codes.json")
+    lengths, orders = _lengths(evaluation.bits, facts["bits"]), _orders(facts)
+    wanted = report.rankings(report.DIRECTIONS, lengths, orders)
+    places = codes.zarr("codes.zarr"), dataset.zarr("dataset.zarr")
+    counted, queries = counting.count(*places, wanted, orders, resources)
     if "unified.safetensors" in codes.files:
         unified = load(codes.read_bytes("unified.safetensors"))
-        learnt = unified["row"]
-        sides["unified"] = np.zeros_like(sides["image"])
-        sides["unified"][learnt] = unified["code"]
-    return report.Judged(sides, *_labels(dataset), learnt)
+        label_NL = schema.array(zarr.open_group(places[1], mode="r"), "label")
+        learnt = Items({"unified": unified["code"]}, label_NL.oindex[unified["row"]])
+        wanted = report.rankings(report.UNIFIED, lengths, ())
+        counted = {**counted, **tally.tally(queries, [learnt], wanted, {}, ndcg.grades(queries.label_NL))}
+    return report.measure(counted, queries, evaluation.radius)
 
 
 def _lengths(wanted: tuple[int, ...], bits: int) -> list[int]:
@@ -108,7 +111,7 @@ def _figures(metrics: pa.Table, curves: pa.Table) -> dict[str, Figure]:
         direction: {} for direction in report.CROSS_MODAL
     }
     for row in report.select(metrics, "map"):
-        if row["direction"] in by_bits and row["ranking"] != "random codes":
+        if row["direction"] in by_bits and row["ranking"] != report.RANDOM:
             line = by_bits[row["direction"]].setdefault(row["ranking"], {})
             line[row["bits"]] = (row["value"], row["low"], row["high"])
     panels = report.panels(curves, "pr", _directions(curves))

@@ -67,7 +67,6 @@ def features(
         Part(a, min(a + ROWS, total), backbone.image_size, grid, source, out) for a in range(0, total, ROWS)
     ]
     waiting = [part for part in parts if not draft.part(_name(part))]
-    address = None if resources.dask == "local" else resources.dask
     draft.run |= {
         "threads_per_worker": 1,
         "torch": torch.__version__,
@@ -75,7 +74,7 @@ def features(
     }
     with (
         publish.progress("features", total) as advance,
-        dask_cluster.connect(address, workers=resources.threads, threads=1) as client,
+        dask_cluster.connect(resources.dask, workers=resources.threads, threads=1) as client,
     ):
         advance(total - sum(part.stop - part.start for part in waiting))
         dask_cluster.provide(client, "backbone", partial(_load, backbone.name, weights))

@@ -67,7 +67,7 @@ def steps(store: Store, experiment: Experiment, resources: Resources) -> Generat
     wanted_report = evaluate.target(codes, dataset, experiment.evaluation)
     yield Step(
         wanted_report,
-        lambda: evaluate.evaluate(store, wanted_report, codes, dataset, experiment.evaluation),
+        lambda: evaluate.evaluate(store, wanted_report, codes, dataset, experiment.evaluation, resources),
     )
 
 

@@ -92,9 +92,7 @@ def images(store: Store, draft: Draft, entry: Entry, limit: int | None, resource
     waiting = [part for part in parts if not draft.part(_name(part))]
     with (
         publish.progress("decoding", len(records)) as advance,
-        dask_cluster.connect(
-            None if resources.dask == "local" else resources.dask, workers=resources.threads, threads=1
-        ) as client,
+        dask_cluster.connect(resources.dask, workers=resources.threads, threads=1) as client,
     ):
         advance(len(records) - sum(part.stop - part.start for part in waiting))
 

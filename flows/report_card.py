@@ -116,7 +116,7 @@ def _rankings(metrics: pa.Table) -> list[str]:
     """Which bits to keep: one table, for methods that rank their bits."""
     rows = [r for r in report.select(metrics, "map") if r["direction"] in report.CROSS_MODAL]
     names = list(dict.fromkeys(r["ranking"] for r in rows))
-    if len(names) == 2:  # the stored order and random codes: nothing is ranked
+    if len(names) == 2:  # the stored order and the random ranking: nothing is ranked
         return []
     columns = sorted({(r["bits"], r["direction"]) for r in rows})
     table = [

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import ndcg_score
 
 from cmh import hamming, ndcg
-from cmh.histograms import numpy_histograms
+from cmh.histograms import grade_counts, numpy_histograms
 
 
 def problem(seed: int) -> tuple:
@@ -14,11 +14,16 @@ def problem(seed: int) -> tuple:
     return *codes, rng.random((6, 7)) < 0.5, rng.random((80, 7)) < 0.3
 
 
+def graded(query_QP, database_NP, query_labels_QL, labels_NL, bits: int) -> np.ndarray:
+    grades = ndcg.grades(query_labels_QL)
+    return grade_counts(query_QP, query_labels_QL, [(database_NP, labels_NL)], bits, grades=grades)
+
+
 @pytest.mark.parametrize("k", [None, 1, 10, 500])
 def test_agrees_with_scikit_learn(k: int | None) -> None:
     """Shared labels as gains, ties averaged, cut at k or not."""
     query_QP, database_NP, query_labels_QL, labels_NL = problem(0)
-    counts = ndcg.graded_counts(query_QP, database_NP, query_labels_QL, labels_NL, 12)
+    counts = graded(query_QP, database_NP, query_labels_QL, labels_NL, 12)
     grade_QN = query_labels_QL.astype(int) @ labels_NL.T.astype(int)
     score_QN = -hamming.distances(query_QP, database_NP).astype(float)
     for q in range(6):
@@ -37,7 +42,7 @@ def test_exponential_gain_weighs_shared_labels_more() -> None:
 def test_query_without_any_shared_label_scores_zero_not_nan() -> None:
     """Its ideal gain is 0."""
     codes_NP = np.zeros((2, 1), np.uint8)
-    counts = ndcg.graded_counts(codes_NP, codes_NP, np.zeros((2, 1)), np.ones((2, 1)), 8)
+    counts = graded(codes_NP, codes_NP, np.zeros((2, 1)), np.ones((2, 1)), 8)
     assert ndcg.ndcg(counts).tolist() == [0.0, 0.0]
     with pytest.raises(ValueError, match="at least 1"):
         ndcg.ndcg(counts, 0)
@@ -46,7 +51,7 @@ def test_query_without_any_shared_label_scores_zero_not_nan() -> None:
 def test_grades_add_up_to_the_plain_counts() -> None:
     """Summed over grades, and over grades above 0, they are the histograms of all and of relevant items."""
     query_QP, database_NP, query_labels_QL, labels_NL = problem(4)
-    counts = ndcg.graded_counts(query_QP, database_NP, query_labels_QL, labels_NL, 12)
+    counts = graded(query_QP, database_NP, query_labels_QL, labels_NL, 12)
     plain = numpy_histograms(query_QP, database_NP, query_labels_QL, labels_NL, 12)
     assert (counts.sum(axis=1) == plain.all_QD).all()
     assert (counts[:, 1:].sum(axis=1) == plain.relevant_QD).all()

@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from cmh import backbones, figures, hamming, model
 from flows import evaluate
-from flows.experiments import GRID, Evaluation
+from flows.experiments import GRID, Evaluation, Resources
 from infra import artifacts
 from infra.artifacts import Ref, Target
 from infra.storage import Store
@@ -94,7 +94,7 @@ def test_the_figure_shows_what_the_model_attends_to(
     aims = Evaluation(bits=(BITS,))
     target = evaluate.target(codes, dataset, aims)
     made = artifacts.open_artifact(
-        local_store, evaluate.evaluate.compute(local_store, target, codes, dataset, aims).ref
+        local_store, evaluate.evaluate.compute(local_store, target, codes, dataset, aims, Resources()).ref
     )
     assert threads == [1]
     assert torch.get_num_threads() == 2

@@ -1,0 +1,86 @@
+"""The counts that a report is made of: for every ranking that it asks about, items by grade and distance.
+
+Counts of parts add up: those of parts of a database by sum, those of parts of the queries row under row.  So
+a database may be larger than memory and its parts may be counted anywhere, and the report is the same.
+
+Shape suffixes: Q = queries, N = items, P = bytes of a packed code, L = labels, K = bits, G = grades (numbers
+of shared labels), D = bits + 1 distances.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmh import hamming, histograms
+from cmh.histograms import Counts
+
+
+class Ranking(NamedTuple):
+    """A way to rank a database: codes of one side against codes of another, cut to so many bits."""
+
+    query: str
+    database: str
+    bits: int
+    order: str | None = None  # which bits are kept: a name among `Bits`; None: the first, as stored
+
+
+Bits = Mapping[str, NDArray[np.int64]]
+"""Name of an order → (K,) positions of the stored bits, best first."""
+
+Tally = Mapping[Ranking, Counts]
+"""(Q, G, D) int64 of each ranking; of those in another order than the stored one, G = 2: relevant or not."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """Queries, or a part of a database."""
+
+    codes: Mapping[str, hamming.Codes]
+    """Side, such as "image" → (N, P) uint8."""
+    label_NL: NDArray[np.uint8]
+
+    def cut(self, side: str, ranking: Ranking, orders: Bits) -> hamming.Codes:
+        """The codes of a side in the bits that the ranking keeps."""
+        codes_NP = self.codes[side]
+        if ranking.order is None:
+            return hamming.prefix(codes_NP, ranking.bits)
+        return hamming.permute(codes_NP, orders[ranking.order][: ranking.bits])
+
+
+def empty(rankings: Sequence[Ranking], queries: int, grades: int) -> dict[Ranking, Counts]:
+    """A tally of nothing yet.  grades: at least 3 (`cmh.ndcg.grades`)."""
+    return {
+        ranking: np.zeros((queries, 2 if ranking.order else grades, ranking.bits + 1), np.int64)
+        for ranking in rankings
+    }
+
+
+def tally(
+    queries: Items,
+    database: Iterable[Items],
+    rankings: Sequence[Ranking],
+    orders: Bits,
+    grades: int,
+    *,
+    threads: int | None = None,
+) -> Tally:
+    """Count a database that comes in parts, each read once and let go.
+
+    threads: None takes what `cmh.pool` finds.
+    Raises: ValueError as `cmh.histograms.grade_counts`.
+    """
+    total = empty(rankings, len(queries.label_NL), grades)
+    for part in database:
+        for ranking, counts_QGD in total.items():
+            counts_QGD += histograms.grade_counts(
+                queries.cut(ranking.query, ranking, orders),
+                queries.label_NL,
+                [(part.cut(ranking.database, ranking, orders), part.label_NL)],
+                ranking.bits,
+                grades=counts_QGD.shape[1],
+                threads=threads,
+            )
+    return total
