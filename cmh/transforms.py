@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import resvg_py
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
@@ -40,7 +40,7 @@ def decode_image(data: bytes, media_type: str, size: int) -> NDArray[np.uint8]:
         return _render_svg(data, size)
     if len(data) > MAX_BYTES:
         raise ValueError(f"image file of {len(data)} bytes; at most {MAX_BYTES} are read")
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _opened(data) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(
                 f"image of {image.width} × {image.height} pixels; at most {MAX_PIXELS} are decoded"
@@ -48,6 +48,15 @@ def decode_image(data: bytes, media_type: str, size: int) -> NDArray[np.uint8]:
         image.draft("RGB", (2 * size, 2 * size))  # JPEG: decode at a fraction of the size where that suffices
         upright = ImageOps.exif_transpose(image)
         return np.asarray(ImageOps.fit(_on_white(upright), (size, size), Image.Resampling.BICUBIC))
+
+
+def _opened(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:  # its own message has an address in memory, and is kept with the images
+        raise ValueError(
+            f"not an image of a kind that is read, which are {', '.join(FORMATS)}, SVG"
+        ) from None
 
 
 def _render_svg(data: bytes, size: int) -> NDArray[np.uint8]:

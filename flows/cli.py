@@ -41,11 +41,12 @@ for _name, _help in {
     "compare": "Run many methods, datasets, lengths and seeds, and set them beside each other in one table.",
 }.items():
     app.command(f"flows.commands:{_name}", name=_name, group=_RUN, help=_help)
-app.command(
-    "flows.commands:search",
-    group=_USE,
-    help="Find images by words, or images and words by an image, among the codes of a run.",
-)
+for _name, _help in {
+    "search": "Find items by words or by an image, among the codes of a run or in a collection of your own.",
+    "index": "Encode your images or texts with a trained model; repeat it to add what is new.",
+    "export": "Write codes for other programs: a FAISS index, or a table of ids and codes.",
+}.items():
+    app.command(f"flows.commands:{_name}", name=_name, group=_USE, help=_help)
 
 _out = Console()
 Json = Annotated[bool, Parameter(name="--json", negative="", help="machine-readable output")]

@@ -1,5 +1,6 @@
 """The commands of `cmh` that run the pipeline or use its model; imported only when one of them is called."""
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,10 +8,10 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from cmh import comparison
+from cmh import comparison, index_files
+from flows import collection, experiments, pipeline, retrieval
 from flows import compare as comparing
 from flows import demo as demonstration
-from flows import experiments, pipeline, retrieval
 from flows.cli import Json, show, size
 from flows.compare import Comparison
 from flows.experiments import Experiment, Resources
@@ -85,21 +86,24 @@ def search(
     *,
     image: Path | None = None,
     codes: str | None = None,
+    index: Path | None = None,
     top: int = 10,
     bits: int | None = None,
     sheet: Path | None = None,
     as_json: Json = False,
 ) -> None:
-    """Find images by words, or images and words by an image.
+    """Find items by words or by an image.
 
     Parameters
     ----------
     words
-        what the images should show; words that the model does not know do not count
+        what to look for; words that the model does not know do not count
     image
         an image file, in place of words
     codes
         address of the codes to search (`cmh ls codes`); by default the newest in the store
+    index
+        folder of a collection to search (`cmh index`), in place of codes
     top
         how many results
     bits
@@ -109,19 +113,92 @@ def search(
     """
     if (words is None) == (image is None):
         raise ValueError('give words or an image: cmh search "red fruit", or cmh search --image apple.png')
-    engine = retrieval.Engine.open(storage.open_store(), codes)
+    if codes is not None and index is not None:
+        raise ValueError("give --codes, of a run, or --index, a collection of your own; not both")
+    engine = (
+        collection.open_collection(index)
+        if index is not None
+        else retrieval.open_run(storage.open_store(), codes)
+    )
     if image is not None:
         pixels = retrieval.read_image(image, engine.model.facts.stored_size)
-        found, title = engine.images_like(pixels, top, bits), image.name
+        found, title = engine.for_image(pixels, top, bits), image.name
         show([hit.shown() for hit in engine.words_for(pixels, top, bits)], as_json, f"Words for {title}")
     else:
         assert words is not None
-        found, title = engine.images_for(words, top, bits), words
-    show([hit.shown() for hit in found], as_json, f"Images for {title}")
+        found, title = engine.for_words(words, top, bits), words
+    show([hit.shown() for hit in found], as_json, f"{engine.what.title()}s for {title}")
     if sheet is not None:
         sheet.write_bytes(engine.sheet(title, found))
         if not as_json:
             _out.print(f"written: {sheet}")
+
+
+def index(
+    source: Path,
+    *,
+    to: Path,
+    model: str | None = None,
+    threads: int = Resources().threads,
+    dask: str | None = None,
+    as_json: Json = False,
+) -> None:
+    """Encode a folder of images, or a text file, with a trained model; repeat it to add what is new.
+
+    Parameters
+    ----------
+    source
+        a folder of images, searched with all folders in it, or a .txt file with one text a line
+    to
+        folder of the collection, new or to be added to; it holds the model too, and can be moved
+    model
+        address of the model (`cmh ls model`) of a new collection; by default the newest in the store
+    threads
+        CPU threads of this machine
+    dask
+        address of a Dask scheduler whose workers see the same folders; without it, Dask is started here
+    """
+    resources = Resources(threads=threads, dask=dask)
+    done = collection.add(storage.open_store(), source, to, model, resources)
+    rejected = [{"rejected": name, "reason": reason} for name, reason in done.rejected.items()]
+    if as_json:
+        show([{"added": done.items, "known": done.known, "rejected": done.rejected}], as_json)
+        return
+    if rejected:
+        show(rejected, as_json, "Rejected")
+    _out.print(f"{done.items} added to {to}, {done.known} were there, {len(rejected)} rejected")
+
+
+def export(
+    source: str,
+    to: Path,
+    *,
+    side: Annotated[retrieval.What, Parameter(negative="")] = "image",
+) -> None:
+    """Write codes for other programs: a FAISS index (.faiss) or a table of ids and codes (.parquet).
+
+    Row i of the FAISS index, an IndexBinaryFlat, is row i of the table.
+
+    Parameters
+    ----------
+    source
+        folder of a collection (`cmh index`), or address of codes in the store (`cmh ls codes`)
+    to
+        the file to write, .faiss or .parquet
+    side
+        of the codes of a run: those of the images, or of the texts
+    """
+    writers = {".faiss": index_files.export_faiss, ".parquet": index_files.export_parquet}
+    if to.suffix not in writers:
+        raise ValueError(f"{to} is to end with {' or '.join(writers)}, which says what is written")
+    if collection.is_collection(Path(source)):
+        codes = collection.joined(Path(source))
+    else:
+        codes = retrieval.joined(storage.open_store(), source, side)
+    draft = to.with_name(f".{to.name}-{os.getpid()}")
+    writers[to.suffix](codes, draft)
+    draft.replace(to)
+    _out.print(f"{len(codes)} codes of {codes.bits} bits written: {to}")
 
 
 def _planned(step: pipeline.Planned) -> dict[str, Any]:

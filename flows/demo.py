@@ -4,12 +4,11 @@ import json
 import time
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from cmh import report, schema
-from flows import pipeline
+from cmh import report
+from flows import pipeline, retrieval
 from flows.experiments import Experiment, Resources
 from flows.retrieval import Engine, Hit
 from infra import artifacts, storage
@@ -27,9 +26,10 @@ def show(experiment: Experiment, resources: Resources, as_json: bool) -> None:
     seconds = time.perf_counter() - started
     reading = artifacts.open_artifact(store, done[-1].ref)
     figures = _figures(reading)
-    engine = Engine.open(store, done[-2].ref.address)
-    found = engine.images_for(QUERY)
-    drawing, words = _words_for_a_drawing(engine)
+    made = {one.ref.kind: one.ref for one in done}
+    engine = retrieval.open_run(store, made["codes"].address)
+    found = engine.for_words(QUERY)
+    drawing, words = _words_for_a_drawing(engine, artifacts.open_artifact(store, made["dataset"]))
     sheet = storage.home() / f"{QUERY.replace(' ', '_')}.png"
     sheet.parent.mkdir(parents=True, exist_ok=True)
     sheet.write_bytes(engine.sheet(f"“{QUERY}”", found))
@@ -60,13 +60,12 @@ def _figures(reading: Reading) -> dict[str, dict[str, float]]:
     return figures
 
 
-def _words_for_a_drawing(engine: Engine) -> tuple[str, list[Hit]]:
+def _words_for_a_drawing(engine: Engine, dataset: Reading) -> tuple[str, list[Hit]]:
     """A drawing that was a query, so that the model never saw its concept; and the words nearest to it."""
-    queries = schema.array(engine.dataset, "split/query")[:]
-    ids = engine.items.column("id").take(queries).to_pylist()
-    row = int(queries[ids.index(DRAWING)] if DRAWING in ids else queries[len(queries) // 2])
-    item = engine.items.slice(row, 1).to_pylist()[0]
-    return f"{item['id']} ({item['text']})", engine.words_for(np.asarray(engine.image(row)))
+    items = dataset.read_table("items.parquet").to_pylist()
+    queries = [row for row, item in enumerate(items) if item["split"] == "query"]
+    row = next((row for row in queries if items[row]["id"] == DRAWING), queries[len(queries) // 2])
+    return f"{items[row]['id']} ({items[row]['text']})", engine.words_for(engine.image(row))
 
 
 def _stages(done: list[pipeline.Done]) -> Table:

@@ -1,11 +1,13 @@
-"""Search the codes of a run: words find images, an image finds images and words.
+"""Search the codes of a run, or of a collection (`flows.collection`): words and images find its items.
 
-engine = Engine.open(store)            # the newest codes, or those at an address
-engine.images_for("red fruit", 10)
+engine = open_run(store)               # the newest codes, or those at an address
+engine.for_words("red fruit", 10)
+engine.for_image(decoded_image, 10)
 engine.words_for(decoded_image, 10)
 """
 
 import mimetypes
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,16 +25,18 @@ from cmh.hamming import Codes
 from cmh.model import Model
 from cmh.search import Index
 from infra import artifacts
+from infra.artifacts import Reading
 from infra.storage import Store
 
 Image = NDArray[np.uint8]
+What = Literal["image", "text"]
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One result: an item of the dataset, or a word of the vocabulary (then there is no row)."""
+    """One result: an item, or a word of the vocabulary (then there is no row)."""
 
-    what: Literal["image", "word"]
+    what: Literal["image", "text", "word"]
     rank: int
     distance: int  # bits
     id: str
@@ -46,51 +50,16 @@ class Hit:
 
 @dataclass(frozen=True)
 class Engine:
-    """Everything a search needs: the model, the codes of the retrieval database, and what the items are."""
+    """Everything a search needs: the model, codes of items, and what the items are."""
 
     model: Model
-    codes: zarr.Group
-    dataset: zarr.Group
-    images: zarr.Group
-    items: pa.Table
+    index: Index  # by row
+    what: What
+    describe: Callable[[int], tuple[str, str]]  # row → id and text of the item
+    image: Callable[[int], Image]  # row → uint8 (H, W, 3); of items that are images
 
-    @classmethod
-    def open(cls, store: Store, address: str | None = None) -> "Engine":
-        """The engine of the codes at `address`; by default of the newest codes in the store.
-
-        Raises:
-            ValueError: no codes there.
-        """
-        codes = artifacts.open_artifact(store, address or _newest(store))
-        if codes.ref.kind != "codes":
-            raise ValueError(
-                f"{codes.ref.address} is a {codes.ref.kind}, not codes; list codes with `cmh ls codes`"
-            )
-        made_of = codes.read_json("codes.json")
-        packed = zarr.open_group(codes.zarr("codes.zarr"), mode="r")
-        if "image_embedding" in packed:
-            raise ValueError(
-                f"{codes.ref.address} holds real-valued embeddings of {made_of['method']}, which is here for "
-                "comparison only; search needs binary codes: name others with --codes (`cmh ls codes`)"
-            )
-        if "images" not in made_of:
-            raise ValueError(
-                f"{codes.ref.address} were made of features that the dataset brought along: there are no "
-                "images to find, and no network to encode one; name other codes with --codes"
-            )
-        model, dataset, images = (
-            artifacts.open_artifact(store, made_of[kind]) for kind in ("model", "dataset", "images")
-        )
-        return cls(
-            models.load(model.local()),
-            packed,
-            zarr.open_group(dataset.zarr("dataset.zarr"), mode="r"),
-            zarr.open_group(images.zarr("images.zarr"), mode="r"),
-            dataset.read_table("items.parquet"),
-        )
-
-    def images_for(self, words: str, top: int = 10, bits: int | None = None) -> list[Hit]:
-        """The database's images nearest to a text.
+    def for_words(self, words: str, top: int = 10, bits: int | None = None) -> list[Hit]:
+        """The items nearest to a text.
 
         Raises:
             ValueError: no word of it is in the vocabulary.
@@ -103,8 +72,8 @@ class Engine:
             )
         return self._items(self.model.encode_texts([words]), top, bits)
 
-    def images_like(self, image: Image, top: int = 10, bits: int | None = None) -> list[Hit]:
-        """The database's images nearest to an image, uint8 (H, W, 3)."""
+    def for_image(self, image: Image, top: int = 10, bits: int | None = None) -> list[Hit]:
+        """The items nearest to an image, uint8 (H, W, 3)."""
         return self._items(self.model.encode_images([image]), top, bits)
 
     def words_for(self, image: Image, top: int = 10, bits: int | None = None) -> list[Hit]:
@@ -115,21 +84,17 @@ class Engine:
             for rank, (distance, word) in enumerate(zip(hits.distance[0], hits.id[0], strict=True), 1)
         ]
 
-    def image(self, row: int) -> Image:
-        """The image of an item of the dataset, uint8 (H, W, 3)."""
-        pixels: Image = schema.array(self.images, "image")[int(schema.array(self.dataset, "image_row")[row])]
-        return pixels
-
     def sheet(self, title: str, hits: list[Hit]) -> bytes:
-        """PNG of the images found."""
-        found = [hit for hit in hits if hit.row is not None]
-        captions = [f"{hit.distance} bits: {hit.text}" for hit in found]
-        return contact_sheet(title, [self.image(hit.row) for hit in found if hit.row is not None], captions)
+        """PNG of the images found.
 
-    @cached_property
-    def _database(self) -> Index:
-        rows = schema.array(self.dataset, "split/database")[:]
-        return Index(schema.array(self.codes, "image")[:][rows], self.model.bits, rows)
+        Raises:
+            ValueError: the items are texts.
+        """
+        if self.what != "image":
+            raise ValueError("a contact sheet shows images, and these items are texts; leave out --sheet")
+        found = [hit for hit in hits if hit.row is not None]
+        captions = [f"{hit.distance} bits: {hit.text or hit.id}" for hit in found]
+        return contact_sheet(title, [self.image(hit.row) for hit in found if hit.row is not None], captions)
 
     @cached_property
     def _words(self) -> Index:
@@ -137,13 +102,69 @@ class Engine:
         return Index(self.model.encode_texts(words), self.model.bits, np.array(words))
 
     def _items(self, query_1P: Codes, top: int, bits: int | None) -> list[Hit]:
-        hits = self._database.search(query_1P, top, prefix=bits)
-        rows = [int(row) for row in hits.id[0]]
-        found = self.items.take(rows).to_pylist()
+        hits = self.index.search(query_1P, top, prefix=bits)
+        found = zip(hits.distance[0], hits.row[0], strict=True)
         return [
-            Hit("image", rank, int(distance), item["id"], item["text"], row)
-            for rank, (distance, item, row) in enumerate(zip(hits.distance[0], found, rows, strict=True), 1)
+            Hit(self.what, rank, int(distance), *self.describe(int(row)), int(row))
+            for rank, (distance, row) in enumerate(found, 1)
         ]
+
+
+def open_run(store: Store, address: str | None = None) -> Engine:
+    """Search all images of the codes at `address`; by default of the newest codes in the store.
+
+    Raises:
+        ValueError: no codes there, or none that can be searched.
+    """
+    codes, packed, items = read_codes(store, address)
+    made_of = codes.read_json("codes.json")
+    if "images" not in made_of:
+        raise ValueError(
+            f"{codes.ref.address} were made of features that the dataset brought along: there are no "
+            "images to find, and no network to encode one; name other codes with --codes"
+        )
+    model, dataset, images = (
+        artifacts.open_artifact(store, made_of[kind]) for kind in ("model", "dataset", "images")
+    )
+    image_row = schema.array(zarr.open_group(dataset.zarr("dataset.zarr"), mode="r"), "image_row")[:]
+    pixels = schema.array(zarr.open_group(images.zarr("images.zarr"), mode="r"), "image")
+    trained = models.load(model.local())
+    return Engine(
+        trained,
+        Index(schema.array(packed, "image")[:], trained.bits),
+        "image",
+        lambda row: (items["id"][row].as_py(), items["text"][row].as_py()),
+        lambda row: np.asarray(pixels[int(image_row[row])], np.uint8),
+    )
+
+
+def read_codes(store: Store, address: str | None) -> tuple[Reading, zarr.Group, pa.Table]:
+    """A codes artifact (None: the newest), its packed codes, and the items that they are of.
+
+    Raises:
+        ValueError: no codes there, or embeddings.
+    """
+    codes = artifacts.open_artifact(store, address or newest(store, "codes"))
+    if codes.ref.kind != "codes":
+        raise ValueError(
+            f"{codes.ref.address} is a {codes.ref.kind}, not codes; list codes with `cmh ls codes`"
+        )
+    made_of = codes.read_json("codes.json")
+    packed = zarr.open_group(codes.zarr("codes.zarr"), mode="r")
+    if "image_embedding" in packed:
+        raise ValueError(
+            f"{codes.ref.address} holds real-valued embeddings of {made_of['method']}, which is here for "
+            "comparison only; search needs binary codes: name others with --codes (`cmh ls codes`)"
+        )
+    dataset = artifacts.open_artifact(store, made_of["dataset"])
+    return codes, packed, dataset.read_table("items.parquet")
+
+
+def joined(store: Store, address: str, side: What) -> Index:
+    """All codes of one side of a run, with the ids of its items."""
+    _, packed, items = read_codes(store, address)
+    bits = artifacts.open_artifact(store, address).read_json("codes.json")["bits"]
+    return Index(schema.array(packed, side)[:], bits, np.array(items["id"].to_pylist()))
 
 
 def read_image(path: Path, size: int) -> Image:
@@ -156,12 +177,17 @@ def read_image(path: Path, size: int) -> Image:
     return transforms.decode_image(path.read_bytes(), media_type, size)
 
 
-def _newest(store: Store) -> str:
+def newest(store: Store, kind: str) -> str:
+    """Address of the artifact of a kind that was written last.
+
+    Raises:
+        ValueError: there is none.
+    """
     manifests = {
         path.removesuffix("/manifest.json"): entry.modified
-        for path, entry in store.entries("codes").items()
+        for path, entry in store.entries(kind).items()
         if path.endswith("/manifest.json")
     }
     if not manifests:
-        raise ValueError(f"there are no codes in {store.url} yet; make some with `cmh run` or `cmh demo`")
+        raise ValueError(f"there is no {kind} in {store.url} yet; make one with `cmh run` or `cmh demo`")
     return max(manifests, key=lambda address: manifests[address])

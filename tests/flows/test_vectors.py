@@ -15,9 +15,8 @@ from scipy.io import savemat
 
 from cmh import encode as encoding
 from cmh import hamming, metrics, model, ranking, report, schema, solver
-from flows import encode, evaluate, pipeline, preprocess, train, vectors
+from flows import encode, evaluate, pipeline, preprocess, retrieval, train, vectors
 from flows.experiments import Evaluation, Experiment, Resources, Training
-from flows.retrieval import Engine
 from infra import artifacts
 from infra.artifacts import Ref
 from infra.storage import Store
@@ -175,7 +174,7 @@ def test_real_valued_embeddings_go_all_the_way(
     assert "16 numbers, real-valued" in page
     assert "pr_curves.png" not in read.files
     with pytest.raises(ValueError, match="real-valued embeddings of acmr"):
-        Engine.open(local_store, codes.address)
+        retrieval.open_run(local_store, codes.address)
 
 
 def test_shares_are_no_split_of_a_publisher(
