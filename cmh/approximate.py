@@ -2,7 +2,8 @@
 
 It looks only into the lists whose centres are nearest to the query, so it misses some neighbours: `recall`
 measures how many on codes of your own, before you rely on it.  Below a million codes exact search is
-hardly slower.  FAISS is optional: `pip install faiss-cpu`.
+hardly slower.  Items appended to the exact index later are not in the lists.  FAISS is optional: `pip install
+faiss-cpu`.
 
 Shape suffixes: Q = queries, P = bytes of a code, k = neighbours.
 """
@@ -41,18 +42,25 @@ class Approximate:
         self._lists.add(codes_NP)
 
     def search(self, query_QP: Codes, k: int = 10, *, probes: int | None = None) -> Hits:
-        """The nearest items in the nearest lists; row −1, and no valid id, where those hold too few."""
+        """The nearest items in the nearest lists; row −1 and a masked id where those hold too few.
+
+        Raises: ValueError for k below 1, and codes of another length.
+        """
+        if k < 1:
+            raise ValueError(f"a search needs k of at least 1, got {k}")
         query_QP = np.atleast_2d(query_QP)
         hamming.check(query_QP, self.exact.bits, "queries")
         self._lists.nprobe = self.probes if probes is None else probes
         distance_Qk, row_Qk = self._lists.search(np.ascontiguousarray(query_QP), k)
-        return Hits(distance_Qk.astype(np.int64), row_Qk, self.exact.ids[row_Qk])
+        id_Qk = np.ma.array(self.exact.ids[row_Qk], mask=row_Qk < 0)
+        return Hits(distance_Qk.astype(np.int64), row_Qk, id_Qk)
 
     def recall(self, query_QP: Codes, k: int = 10, *, probes: int | None = None) -> float:
-        """Share of the k nearest that are found; of items at the k-th distance any will do."""
-        found_Qk = self.search(query_QP, k, probes=probes)
-        farthest_Q1 = self.exact.search(query_QP, k).distance[:, -1:]
-        return float(((found_Qk.row >= 0) & (found_Qk.distance <= farthest_Q1)).mean())
+        """Share of the k nearest (of all items, if there are fewer) that are found; of items at the k-th
+        distance any will do."""
+        exact_Qk = self.exact.search(query_QP, k).distance
+        found_Qk = self.search(query_QP, exact_Qk.shape[1], probes=probes)
+        return float(((found_Qk.row >= 0) & (found_Qk.distance <= exact_Qk[:, -1:])).mean())
 
 
 def _faiss() -> Any:

@@ -11,6 +11,27 @@ from pathlib import Path
 MEMBERS = 200_000  # the largest source so far, openmoji, has 11,539
 MEMBER_BYTES = 64 << 20  # noto's icons.json has 25 MB
 TOTAL_BYTES = 512 << 20
+NAME_BYTES = 1 << 20
+_NAMES = (  # types of headers
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+)  # fmt: skip
+
+
+class Header(tarfile.TarInfo):
+    """A header that is refused where tarfile would read on: into memory without limit, or to an early end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
+        try:
+            info = super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the zeros at the end
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error}; the archive is damaged or was cut short") from error
+        if info.type in _NAMES and info.size > NAME_BYTES:  # tarfile takes them in whole
+            raise tarfile.ReadError(f"a name or an extended header has {info.size} bytes")
+        return info
 
 
 def read_tar(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
@@ -21,7 +42,7 @@ def read_tar(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     total = 0
     try:
-        with tarfile.open(path, "r|*") as tar:  # one pass: seeking back in gzip starts over
+        with tarfile.open(path, "r|*", tarinfo=Header) as tar:  # one pass: seeking back in gzip starts over
             for count, info in enumerate(tar):
                 if count >= MEMBERS:
                     raise ValueError(f"{path.name} has more than {MEMBERS} members; not read")
@@ -33,6 +54,6 @@ def read_tar(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
                 stream = tar.extractfile(info)
                 assert stream is not None  # isreg
                 found[info.name] = stream.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, RecursionError) as error:  # the last: headers of headers
         raise ValueError(f"{path}: not a readable tar file: {error}") from error
     return found

@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
+from cmh.archive import Header
+
 Read = Callable[[], bytes]
 """Gives a file's bytes.  Raises: OSError or ValueError, if it is gone, damaged or too large."""
 
@@ -134,7 +136,8 @@ def _in_zip(path: Path, most: int) -> Iterator[tuple[str, Read]]:
 def _in_tar(path: Path, most: int) -> Iterator[tuple[str, Read]]:
     last, whole = -1, path.stat().st_size
     try:
-        with tarfile.open(path, "r:") as tar:  # not compressed: each file is read from its own place
+        # not compressed: each file is read from its own place
+        with tarfile.open(path, "r:", tarinfo=Header) as tar:
             for info in _limited_entries(path, tar):
                 if not 0 <= info.size <= whole or info.offset_data <= last:  # back, and round for ever
                     raise ValueError(f"{path}: {info.name} has a size that cannot be; fetch it again")

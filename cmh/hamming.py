@@ -31,7 +31,8 @@ def width(bits: int) -> int:
 def pack(codes_NK: ArrayLike) -> Codes:
     """(N, K) codes → (N, P) uint8.  Bool: True is a set bit; signed numbers: set where >= 0 (sign(0) = +1).
 
-    Raises: ValueError for unsigned integers (0/1 or ±1? say `codes > 0`), NaN, and other than two dimensions.
+    Raises: ValueError for integers 0 and 1 alone and unsigned ones (bits? say `codes > 0`), NaN, and other
+    than two dimensions.
     """
     codes_NK = np.asarray(codes_NK)
     if codes_NK.ndim != 2:
@@ -39,10 +40,11 @@ def pack(codes_NK: ArrayLike) -> Codes:
     width(codes_NK.shape[1])
     if codes_NK.dtype == np.bool_:
         return np.packbits(codes_NK, axis=1)
-    if codes_NK.dtype.kind not in "if":
+    kind = codes_NK.dtype.kind
+    if kind not in "if" or (kind == "i" and not codes_NK.all() and {*np.unique(codes_NK)} <= {0, 1}):
         raise ValueError(
-            f"codes are bool, or signed numbers of which the sign counts, got {codes_NK.dtype}; "
-            "for 0/1 bits pass codes > 0"
+            "codes are bool, or signed numbers of which the sign counts, got "
+            f"{codes_NK.dtype}{' of 0 and 1' if kind == 'i' else ''}; for 0/1 bits pass codes > 0"
         )
     if np.isnan(codes_NK).any():
         raise ValueError("codes contain NaN, which has no sign; look for where the model produced it")
@@ -109,11 +111,11 @@ def words(packed_NP: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 def distances(query_QP: Codes, database_NP: Codes) -> NDArray[np.uint16]:
     """(Q, N) uint16 Hamming distances.  For the nearest ones only, `cmh.search` is faster."""
-    query_QW, database_NW = words(query_QP), words(database_NP)
-    if query_QW.shape[1] != database_NW.shape[1]:
+    if query_QP.shape[1] != database_NP.shape[1]:
         raise ValueError(
             f"queries have {query_QP.shape[1]} bytes per code and the database {database_NP.shape[1]}"
         )
+    query_QW, database_NW = words(query_QP), words(database_NP)
     distance_QN = np.zeros((len(query_QW), len(database_NW)), np.uint16)
     for query_Q, database_N in zip(query_QW.T, database_NW.T, strict=True):
         distance_QN += np.bitwise_count(query_Q[:, None] ^ database_N)

@@ -100,9 +100,13 @@ def grade_counts(
     """Items per grade and distance, (Q, G, D).
 
     With 2 grades an item has grade 1 if it shares any label; with more, the grade is the number of labels
-    that it shares, which must be below `grades`.
+    that it shares, which must be below `grades` (`cmh.ndcg.grades`).
+    Raises: ValueError as `distance_histograms`, and for fewer grades than a query has labels.
     """
     check_side(query_QP, query_labels_QL, bits, "query")
+    most = int((np.asarray(query_labels_QL) > 0).sum(axis=1).max())
+    if grades < 2 or 2 < grades <= most:  # the kernel would count outside of its arrays
+        raise ValueError(f"queries have up to {most} labels, which makes {most + 1} grades, got {grades}")
     labels = np.shape(query_labels_QL)[1]
     query_QW, labels_QX = hamming.words(query_QP), hamming.words(pack_labels(query_labels_QL))
     counts_QGD = np.zeros((len(query_QP), grades, bits + 1), np.int64)

@@ -52,8 +52,13 @@ def load(folder: Path, *, mapped: bool = True) -> Index:
         ids = pq.read_table(folder / "ids.parquet")["id"].to_numpy()
         ids = ids.astype(np.str_) if ids.dtype == object else ids
     shape = (-(-about["bits"] // 64), about["items"])
-    if words_WN.shape != shape or (ids is not None and len(ids) != about["items"]):
-        raise ValueError(f"{folder} is damaged: index.json says {shape}, words.npy has {words_WN.shape}")
+    if (words_WN.shape, words_WN.dtype) != (shape, np.uint64) or (
+        ids is not None and len(ids) != about["items"]
+    ):
+        raise ValueError(
+            f"{folder} is damaged: index.json says {shape} uint64 and as many ids, words.npy has "
+            f"{words_WN.shape} {words_WN.dtype}"
+        )
     return Index.over(words_WN, about["bits"], ids)
 
 

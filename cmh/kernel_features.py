@@ -72,6 +72,7 @@ def squared_distances(x_NF: Matrix, z_MF: Matrix) -> Matrix:
 
 
 def mean_squared_distance(x_NF: Matrix, z_MF: Matrix) -> float:
-    """Mean of |x - z|² over all pairs, without forming them; 1 where all points coincide."""
+    """Mean of |x - z|² over all pairs, without forming them; 1 where all points (nearly) coincide."""
     means = (x_NF**2).sum(axis=1).mean() + (z_MF**2).sum(axis=1).mean()
-    return float(means - 2 * x_NF.mean(axis=0) @ z_MF.mean(axis=0)) or 1.0
+    distance = float(means - 2 * x_NF.mean(axis=0) @ z_MF.mean(axis=0))
+    return distance if distance > 1e-12 * means else 1.0

@@ -76,7 +76,7 @@ def cosine(u_BK: Tensor, v_NK: Tensor) -> Tensor:
 def triplet_margin(d_BN: Tensor, s_BN: Tensor, margin: float) -> Tensor:
     """L = mean max(0, margin + d_ij - d_ik) over all (i, j, k) with s_ij > s_ik; 0 if there is none.
 
-    d_BN: distances.
+    d_BN: distances.  Memory O(B N^2): 0.9 GB for a batch of 384 against itself.
     """
     valid_BNN = s_BN[:, :, None] > s_BN[:, None, :]
     hinge_BNN = (margin + d_BN[:, :, None] - d_BN[:, None, :]).clamp(min=0)

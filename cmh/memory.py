@@ -47,7 +47,11 @@ class CodeMemory:
 
     def weight_of_relevant(self, wanted: float | Literal["balanced"]) -> float:
         """`wanted`; "balanced": the weight that gives all relevant pairs together as much as the others."""
-        return (1 - self.relevant_share) / self.relevant_share if wanted == "balanced" else wanted
+        if wanted != "balanced":
+            return wanted
+        if self.relevant_share == 0:
+            raise ValueError("relevant pairs cannot be balanced: no training item has a label")
+        return (1 - self.relevant_share) / self.relevant_share
 
     def prefix(self, bits: int) -> "CodeMemory":
         """A view of the first `bits` bits of everything, labels shared."""

@@ -36,8 +36,11 @@ def evaluate(
 ) -> dict[str, NDArray[np.float64]]:
     """Every measure of every query, (Q,) each; take the mean.  A query without relevant items measures 0.
 
+    Raises: ValueError if the two sides do not fit each other, or a side its labels.
     Example: `evaluate(..., {"map": average_precision, "map@50": lambda r: average_precision(r, 50)})`.
     """
+
+    _check(query_QP, database_NP, query_labels_QL, database_labels_NL)
 
     def distances(q: int) -> NDArray[Any]:
         distance_N: NDArray[Any] = hamming.distances(query_QP[q : q + 1], database_NP)[0]
@@ -59,6 +62,7 @@ def evaluate_cosine(
 
     An embedding of zeros has cosine 0 with all.
     """
+    _check(query_QK, database_NK, query_labels_QL, database_labels_NL)
     unit_QK, unit_NK = _unit_rows(query_QK), _unit_rows(database_NK)
 
     def distances(q: int) -> NDArray[Any]:
@@ -102,6 +106,26 @@ def precision_at(rank_R: Ranks, k: int) -> float:
 
 def _sum_of_precisions(rank_R: Ranks) -> float:
     return float((np.arange(1, len(rank_R) + 1) / rank_R).sum())
+
+
+def _check(
+    query_QX: NDArray[Any],
+    database_NX: NDArray[Any],
+    query_labels_QL: ArrayLike,
+    database_labels_NL: ArrayLike,
+) -> None:
+    """Refuse sides of other widths, and labels of other items."""
+    sides = {"codes or embeddings": (query_QX, database_NX), "labels": (query_labels_QL, database_labels_NL)}
+    for what, (query, database) in sides.items():
+        shapes = np.shape(query), np.shape(database)
+        if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][1] != shapes[1][1]:
+            raise ValueError(f"{what} of queries and database are rows of one width, got {shapes}")
+    for side, items, labels in (
+        ("query", query_QX, query_labels_QL),
+        ("database", database_NX, database_labels_NL),
+    ):
+        if len(items) != len(np.asarray(labels)):
+            raise ValueError(f"{side}: {len(items)} items but {len(np.asarray(labels))} rows of labels")
 
 
 def _measured(

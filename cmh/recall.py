@@ -20,7 +20,7 @@ from cmh import hamming
 from cmh.hamming import Codes
 
 KS = (1, 5, 10)
-_BLOCK = 256  # queries compared at a time: 20,000 of them against each other take 10 MB
+_BLOCK = 256  # queries compared at a time: 20,000 of them against each other take 50 MB
 
 
 def instance_recall(query_QP: Codes, gallery_QP: Codes, ks: Sequence[int] = KS) -> NDArray[np.float64]:

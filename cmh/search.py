@@ -90,13 +90,17 @@ class Index:
                 "give ids for all items of an index or for none; "
                 + ("this one has ids" if self.has_ids else "the ids of this one are its rows")
             )
+        added = None if ids is None else _checked_ids(ids, len(codes_NP))
+        if added is not None and added.dtype.kind != self.ids.dtype.kind:
+            # NumPy would turn all of them into a third type
+            raise ValueError(f"the ids of this index are {self.ids.dtype}, got {added.dtype}; convert them")
         total = self._items + len(codes_NP)
         if total > self._words_WC.shape[1] or not self._words_WC.flags.writeable:
             roomy_WC = np.empty((len(self._words_WC), max(total, 2 * self._items)), np.uint64)
             roomy_WC[:, : self._items] = self.words_WN
             self._words_WC = roomy_WC
-        if ids is not None:
-            self._ids = np.concatenate([self.ids, _checked_ids(ids, len(codes_NP))])
+        if added is not None:
+            self._ids = np.concatenate([self.ids, added])
         self._words_WC[:, self._items : total] = hamming.words(codes_NP).T
         self._items = total
 
@@ -120,6 +124,8 @@ class Index:
         Raises: ValueError for impossible numbers, and codes of another length.
         """
         query_QP = self._checked_queries(query_QP)
+        allowed_N = self._checked_allowed(allowed_N)
+        kept = self._checked_k(k, allowed_N)
         if rerank is not None and (prefix is None or rerank < k):
             raise ValueError(f"rerank needs a prefix to choose by and at least k = {k} items, got {rerank}")
         used = self.bits if prefix is None else prefix
@@ -129,7 +135,6 @@ class Index:
             )
         mask_W = hamming.words(hamming.pack(np.ones((1, used), bool)))[0]
         query_QW = hamming.words(query_QP)[:, : len(mask_W)].copy()
-        allowed_N = self._checked_allowed(allowed_N)
         tile_type = np.uint8 if used < 255 else np.uint16
 
         def scan(some: slice, start: int, stop: int, distance_Qk: Any, row_Qk: Rows) -> None:
@@ -138,7 +143,7 @@ class Index:
                 query_QW[some], mask_W, self._words_WC, allowed_N, start, stop, tile_T, distance_Qk, row_Qk
             )
 
-        kept = self._checked_k(rerank or k, allowed_N)
+        kept = kept if rerank is None else self._checked_k(rerank, allowed_N)
         distance_Qk, row_Qk = self._scan(scan, len(query_QW), kept, used + 1, threads)
         if rerank is not None:
             distance_Qk, row_Qk = self._rerank(query_QP, row_Qk, k)
@@ -239,8 +244,11 @@ class Index:
 
 def _checked_ids(ids: ArrayLike, items: int) -> NDArray[Any]:
     ids = np.asarray(ids)
-    if ids.shape != (items,) or ids.dtype == object:
-        raise ValueError(f"{items} codes need as many ids of one type, got shape {ids.shape} {ids.dtype}")
+    if ids.shape != (items,) or ids.dtype.kind not in "iufUM":
+        raise ValueError(
+            f"{items} codes need as many ids, all of them numbers, str or dates, "
+            f"got shape {ids.shape} {ids.dtype}"
+        )
     return ids
 
 

@@ -11,6 +11,13 @@ def positive(config: Any, *names: str) -> None:
             raise ValueError(f"{name} must be positive, got {value}")
 
 
+def share(config: Any, *names: str) -> None:
+    """Refuse with a ValueError what is not between 0 and 1; neither of them."""
+    for name in names:
+        if not 0 < getattr(config, name) < 1:
+            raise ValueError(f"{name} must lie between 0 and 1, got {getattr(config, name)}")
+
+
 def not_negative(config: Any, *names: str) -> None:
     """Refuse with a ValueError what is below zero."""
     for name in names:

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from cmh import projections
 from cmh.dataset import Items, to_stages
+from cmh.divergence import CollapsedCodes
+from cmh.encode import encode
+from cmh.memory import Side
 from cmh.method import Method
 
 
@@ -18,6 +21,7 @@ def solve(method: Method, train: Items, seed: int) -> NDArray[np.int8] | None:
     Returns: the unified codes {-1, +1} of the training items, (n, K), where it learns any.
     Raises:
         ValueError: images in place of features, fewer items than two, or NaN or infinity among the features.
+        CollapsedCodes: the hash functions give all training items the same code.
     """
     if train.image[0].dtype == np.uint8:
         raise ValueError(
@@ -36,4 +40,13 @@ def solve(method: Method, train: Items, seed: int) -> NDArray[np.int8] | None:
                 f"{side} of {len(broken)} items are not finite, the first in row {train.row[broken[0]]} "
                 "of the dataset; leave these items out, or look for where the numbers come from"
             )
-    return method.solve(image_NF, text_ND, train.label > 0, seed)
+    unified_NK = method.solve(image_NF, text_ND, train.label > 0, seed)
+    sides: tuple[Side, ...] = ("image", "text")
+    for side in sides:
+        set_NK = encode(method, train, side) >= 0
+        if (set_NK == set_NK[0]).all():
+            raise CollapsedCodes(
+                f"all {len(train)} training items have the same {side} code; do their features differ, "
+                f"and do the settings of {type(method).__name__} suit them?"
+            )
+    return unified_NK

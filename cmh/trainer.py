@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cmh import checkpoint, nested, parallel, schedule
+from cmh import checkpoint, nested, parallel, schedule, settings
 from cmh.checkpoint import State
 from cmh.dataset import Items, Slice, batches
 from cmh.divergence import CollapsedCodes as CollapsedCodes
@@ -235,8 +235,9 @@ class _Run:
 
     def restore(self, state: State) -> None:
         given = asdict(self.config)
-        # as JSON, which a state may have been through
-        if json.dumps(state.facts["config"], sort_keys=True) != json.dumps(given, sort_keys=True):
+        # as JSON, which a state may have been through: its keys are text then
+        was, now = (json.loads(json.dumps(config)) for config in (state.facts["config"], given))
+        if was != now:
             raise ValueError(
                 f"the state was trained with {state.facts['config']}, this run asks for {given}; "
                 "resume with the same settings, or start afresh"
@@ -265,6 +266,7 @@ def _check(method: Method, train: Items, validation: Items, config: Config) -> N
     if not method.phases:
         raise ValueError(f"{type(method).__name__} has no phases to train in; use cmh.solver.solve")
     nested.check(type(method), method.bits, config.prefixes)
+    settings.positive(config, "epochs", "batch_size")
     workers = parallel.world_size()
     if config.batch_size % workers:
         allowed = workers * max(1, round(config.batch_size / workers))
@@ -279,6 +281,14 @@ def _check(method: Method, train: Items, validation: Items, config: Config) -> N
         raise ValueError(
             f"{len(train)} training items are fewer than the {method.bits} bits of a code; "
             "use fewer bits or more items"
+        )
+    batches = len(train) // config.batch_size
+    turns = max(sum(phase.steps or 1 for phase in sharing) for sharing in schedule.passes(method.phases))
+    if batches < turns:
+        raise ValueError(
+            f"the phases of {type(method).__name__} take turns of {turns} batches, and {len(train)} training "
+            f"items make {batches} of {config.batch_size}: the last phase would never train; "
+            f"lower batch_size to {max(1, len(train) // turns)}"
         )
     if not len(validation):
         raise ValueError("there are no validation items to choose the best epoch by; enlarge that split")

@@ -26,11 +26,13 @@ class Weights(NamedTuple):
 def checked(weight_QK: ArrayLike) -> NDArray[np.float64]:
     """The weights in double precision.
 
-    Raises: ValueError for weights that are negative, infinite or NaN.
+    Raises: ValueError for weights that are negative, NaN, or so large that their sum is infinite.
     """
     weight_QK = np.asarray(weight_QK, np.float64)
-    if not np.isfinite(weight_QK).all() or (weight_QK < 0).any():
-        raise ValueError("weights are finite and not negative; for real-valued codes pass their abs()")
+    if not np.isfinite(weight_QK.sum(axis=-1)).all() or (weight_QK < 0).any():
+        raise ValueError(
+            "weights are not negative and their sum is finite; for real-valued codes pass their abs()"
+        )
     return weight_QK
 
 
@@ -38,7 +40,8 @@ def prepare(weight_QK: NDArray[np.float64]) -> Weights:
     """Planes and tables of `checked` weights."""
     heaviest_Q = weight_QK.max(axis=1)
     # A query whose weights are all 0 is at distance 0 from everything, in steps of any scale.
-    scale_Q = np.where(heaviest_Q > 0, heaviest_Q / (2**PLANES - 1), 1.0)
+    smallest = np.finfo(np.float64).tiny  # below it, quotients overflow
+    scale_Q = np.where(heaviest_Q > 0, np.maximum(heaviest_Q / (2**PLANES - 1), smallest), 1.0)
     step_QK = np.floor(weight_QK / scale_Q[:, None])
     # Rounding of the quotient must not lift a step above its weight: the planes are lower bounds.
     step_QK -= step_QK * scale_Q[:, None] > weight_QK

@@ -258,7 +258,7 @@ def _encode(model: Model, task: Task) -> tuple[Codes, dict[str, str]]:
     for name, path in zip(task.names, task.paths, strict=True):
         try:
             images.append(read_image(Path(path), model.facts.stored_size))
-        except (OSError, ValueError, SyntaxError) as error:  # SyntaxError: Pillow's word for a broken PNG
+        except (OSError, ValueError) as error:
             rejected[name] = str(error) or type(error).__name__
     if not images:
         return np.empty((0, hamming.width(model.bits)), np.uint8), rejected

@@ -189,5 +189,7 @@ def newest(store: Store, kind: str) -> str:
         if path.endswith("/manifest.json")
     }
     if not manifests:
-        raise ValueError(f"there is no {kind} in {store.url} yet; make one with `cmh run` or `cmh demo`")
+        raise ValueError(
+            f"there are no artifacts of kind {kind} in {store.url} yet; `cmh run` or `cmh demo` makes some"
+        )
     return max(manifests, key=lambda address: manifests[address])

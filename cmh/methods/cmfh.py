@@ -2,7 +2,7 @@
 
 Source: Ding, Guo and Zhou, Collective Matrix Factorization Hashing for Multimodal Data, CVPR 2014:
 
-    min Σ_t α_t (‖X_t - V U_t‖² + μ ‖V - X_t W_t‖²) + γ (‖V‖² + Σ ‖U_t‖² + ‖W_t‖²)
+    min Σ_t α_t (‖X_t - V U_t‖² + μ ‖V - X_t W_t‖² + γ (‖U_t‖² + ‖W_t‖²)) + γ ‖V‖²
 
 by turns, each in closed form; code = sign(V - its mean) of training items (unified), sign(X_t W_t) of others.
 Unsupervised.  Deviation from the authors' released code: its expression for W_t, through the precedence of
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from cmh import settings
 from cmh.projections import Matrix, signs
 from cmh.solved import LinearHashing
 
@@ -35,6 +36,11 @@ class Config:
     gamma: float = 0.01  # the authors' demo
     steps: int = 25  # the authors' released code
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
+
+    def __post_init__(self) -> None:
+        settings.positive(self, "bits", "mu", "steps")
+        settings.not_negative(self, "gamma")
+        settings.share(self, "image_weight")
 
 
 class CMFH(LinearHashing):

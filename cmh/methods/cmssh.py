@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from cmh import settings
 from cmh.projections import Matrix, signs
 from cmh.solved import LinearHashing
 
@@ -33,6 +34,9 @@ class Config:
     pairs: int = 20_000  # ours: twice as many move Wiki's MAP by less than the spread of the seeds
     quantiles: int = 32  # ours: candidate thresholds per modality
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
+
+    def __post_init__(self) -> None:
+        settings.positive(self, "bits", "pairs", "quantiles")
 
 
 class CMSSH(LinearHashing):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cmh import eigen
+from cmh import eigen, settings
 from cmh.projections import Matrix
 from cmh.solved import LinearHashing
 
@@ -29,6 +29,10 @@ class Config:
     bits: int = 16
     ridge: float = 1e-4  # the MATLAB code's figure; a share of the mean variance is ours
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
+
+    def __post_init__(self) -> None:
+        settings.positive(self, "bits")
+        settings.not_negative(self, "ridge")
 
 
 class CVH(LinearHashing):

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from cmh import kernel_features
+from cmh import kernel_features, settings
 from cmh.projections import Matrix
 from cmh.solved import KernelHashing
 
@@ -37,6 +37,10 @@ class Config:
     steps: int = 10  # ours: the objective falls by less than 1e-4 of itself after that, on Wiki
     sweeps: int = 10  # ours: passes over the bits within a step, at most; most end after 3
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
+
+    def __post_init__(self) -> None:
+        settings.positive(self, "bits", "bases", "lambda_", "steps", "sweeps")
+        settings.not_negative(self, "mu", "ridge")
 
 
 class DCH(KernelHashing):

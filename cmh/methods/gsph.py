@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from cmh import settings
 from cmh.kernel_features import Choice
 from cmh.kernel_logistic import regress
 from cmh.projections import Matrix, signs, unit_rows
@@ -36,6 +37,10 @@ class Config:
     tolerance: float = 1e-6  # the authors' generate_hash_codes6, relative fall of the objective
     penalty: float = 0.01  # as SePH
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
+
+    def __post_init__(self) -> None:
+        settings.positive(self, "bits", "bases", "steps", "penalty")
+        settings.not_negative(self, "tolerance")
 
 
 class GSPH(KernelHashing):

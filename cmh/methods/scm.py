@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cmh import eigen
+from cmh import eigen, settings
 from cmh.projections import Matrix, signs, unit_rows
 from cmh.solved import LinearHashing
 
@@ -30,6 +30,10 @@ class Config:
     exhausted: Literal["continue", "cca"] = "continue"  # the paper: see `sequential`
     ridge: float = 1e-6  # the authors' trainSCM_seq, on sums of squares
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
+
+    def __post_init__(self) -> None:
+        settings.positive(self, "bits")
+        settings.not_negative(self, "ridge")
 
 
 class SCM(LinearHashing):

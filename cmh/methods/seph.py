@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from cmh import kernel_features
+from cmh import kernel_features, settings
 from cmh.kernel_features import Choice
 from cmh.kernel_logistic import regress
 from cmh.projections import Matrix, signs, unit_rows
@@ -42,6 +42,10 @@ class Config:
     momentum: float = 0.5  # the authors' minKLD
     penalty: float = 0.01  # the authors' demo: weight of the regressions' L2 term
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
+
+    def __post_init__(self) -> None:
+        settings.positive(self, "bits", "bases", "steps", "learning_rate", "penalty")
+        settings.not_negative(self, "alpha", "momentum")
 
 
 class SePH(KernelHashing):

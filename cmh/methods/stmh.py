@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 from torch import Tensor, nn
 
-from cmh import kernel_features, projections
+from cmh import kernel_features, projections, settings
 from cmh.method import Inputs, Method, Stages
 from cmh.projections import Matrix, Projection
 
@@ -43,6 +43,11 @@ class Config:
     gamma: float = 1e-4  # the demo
     steps: int = 10  # the demo
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
+
+    def __post_init__(self) -> None:
+        settings.positive(self, "bits", "lambda_", "steps")
+        settings.not_negative(self, "gamma")
+        settings.share(self, "image_weight")
 
 
 class STMH(Method):

@@ -7,8 +7,9 @@ Reads: images  a folder;
 """
 
 import csv
+import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,22 +58,37 @@ def _rows(items: Path) -> Iterator[tuple[int, dict[str, str]]]:
     header = text.split("\n", 1)[0]
     # Spreadsheets write ; or a tab in some countries; in `labels` ; is fine where the table has commas.
     separator = max(",;\t", key=header.count)
-    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=separator, restkey="")
-    columns = [name.strip().lower() for name in reader.fieldnames or ()]
-    missing = [name for name in REQUIRED if name not in columns]
-    if missing:
+    # StringIO ends lines as files do; str.splitlines would also at characters that texts hold.
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        columns = [name.strip().lower() for name in next(rows, [])]
+        _check_columns(items, columns)
+        for row in rows:
+            if not row:  # an empty line
+                continue
+            if len(row) != len(columns):
+                raise ValueError(
+                    f"{items}, line {rows.line_num}: {len(row)} fields for {len(columns)} columns; "
+                    f"put texts with {separator!r} in quotes"
+                )
+            yield rows.line_num, dict(zip(columns, row, strict=True))
+    except csv.Error as error:
         raise ValueError(
-            f"{items} lacks the column(s) {', '.join(missing)}; it has {', '.join(columns) or 'none'}; "
-            f"allowed: {', '.join(ALLOWED)}"
+            f"{items}, line {rows.line_num}: {error}; close every quote, and write a quote within a text "
+            "twice"
+        ) from error
+
+
+def _check_columns(items: Path, columns: Sequence[str]) -> None:
+    named = [name for name in columns if name in ALLOWED]
+    missing = [name for name in REQUIRED if name not in named]
+    twice = [name for name in dict.fromkeys(named) if named.count(name) > 1]
+    if missing or twice:
+        raise ValueError(
+            f"{items} "
+            + (f"lacks the column(s) {', '.join(missing)}" if missing else f"has {', '.join(twice)} twice")
+            + f"; it has {', '.join(columns) or 'none'}; read are {', '.join(ALLOWED)}"
         )
-    reader.fieldnames = columns
-    for row in reader:
-        if "" in row:
-            raise ValueError(
-                f"{items}, line {reader.line_num}: more fields than columns; "
-                f"put texts with {separator!r} in quotes"
-            )
-        yield reader.line_num, {name: value or "" for name, value in row.items()}
 
 
 def _bytes(path: Path) -> bytes:

@@ -37,6 +37,19 @@ def test_recall_is_the_share_of_the_nearest_that_is_found(lists: Approximate) ->
     assert lists.recall(query_QP, 10, probes=1) < lists.recall(query_QP, 10, probes=32)
 
 
+def test_what_the_lists_do_not_hold_has_no_id(lists: Approximate) -> None:
+    """Row −1 and a masked id; recall is of the items that there are."""
+    few = Approximate(Index(lists.exact.codes(slice(0, 40)), 64, np.arange(40) + 7), lists=20, probes=1)
+    query_QP = lists.exact.codes(slice(0, 5))
+    hits = few.search(query_QP, 40)
+    assert (hits.row < 0).any()
+    assert (np.ma.getmaskarray(hits.id) == (hits.row < 0)).all()
+    assert (hits.id.compressed() == hits.row[hits.row >= 0] + 7).all()
+    assert few.recall(query_QP, 100, probes=20) == 1.0
+    with pytest.raises(ValueError, match="k of at least 1"):
+        few.search(query_QP, 0)
+
+
 def test_missing_faiss_and_impossible_sizes_say_what_to_do(
     lists: Approximate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

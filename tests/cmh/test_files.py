@@ -1,5 +1,6 @@
 """One small data set as a folder, a tar and a zip, and archives made to do harm."""
 
+import gzip
 import io
 import os
 import random
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmh import files
+from cmh import archive, files
 
 HELD = {"set/im1.jpg": b"one", "set/im2.jpg": b"two", "set/meta/tags/tags1.txt": b"sky sea"}
 NOISE = bytes(random.Random(0).choices(range(8), k=300))  # some 120 bytes when compressed
@@ -89,6 +90,32 @@ def test_headers_of_headers_are_refused(tmp_path):
     (tmp_path / "set.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) * 5000 + bytes(1024))
     with pytest.raises(ValueError, match="recursion"):
         files.listing(tmp_path / "set.tar")
+
+
+@pytest.mark.parametrize("cut", [0, 100, None])
+def test_a_tar_that_ends_early_is_not_taken_for_a_whole_one(tmp_path, cut):
+    """Cut at or within the second header, or with it damaged; compressed and not."""
+    data = bytearray(tar(tmp_path / "whole.tar").read_bytes())
+    second = data.index(b"set/im2.jpg")
+    damaged = data[: second + cut] if cut is not None else data[:second] + b"?" * 512 + data[second + 512 :]
+    (tmp_path / "damaged.tar").write_bytes(damaged)
+    (tmp_path / "damaged.tgz").write_bytes(gzip.compress(bytes(damaged)))
+    with pytest.raises(ValueError, match="cut short"):
+        files.listing(tmp_path / "damaged.tar")
+    for name in ("damaged.tar", "damaged.tgz"):
+        with pytest.raises(ValueError, match="cut short"):
+            archive.read_tar(tmp_path / name, lambda _: True)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_name_does_not_fill_the_memory(tmp_path, kind):
+    """A header that says that its name has a gibibyte is refused before the name is read."""
+    info = tarfile.TarInfo("long")
+    info.type, info.size = kind, 1 << 30
+    (tmp_path / "long.tar").write_bytes(info.tobuf(tarfile.USTAR_FORMAT) + bytes(10240))
+    for read in (files.listing, lambda path: archive.read_tar(path, lambda _: True)):
+        with pytest.raises(ValueError, match="1073741824"):
+            read(tmp_path / "long.tar")
 
 
 def links(path):

@@ -76,6 +76,7 @@ def test_prefix_leaves_the_original_alone() -> None:
     ("codes", "message"),
     [
         (np.ones((2, 8), np.uint8), "codes > 0"),
+        (np.eye(8, dtype=np.int64), "int64 of 0 and 1; for 0/1 bits pass codes > 0"),
         (np.full((2, 8), np.nan), "NaN"),
         (np.ones(8), "two dimensions"),
         (np.ones((2, 513)), "1 to 512"),
@@ -86,6 +87,12 @@ def test_pack_refuses_what_has_no_clear_sign(codes: np.ndarray, message: str) ->
     """Ambiguous, undefined or misshapen codes are refused, with the remedy."""
     with pytest.raises(ValueError, match=message):
         hamming.pack(codes)
+
+
+def test_codes_of_other_widths_have_no_distance() -> None:
+    """One byte against eight, though both are one word."""
+    with pytest.raises(ValueError, match="queries have 1 bytes per code and the database 8"):
+        hamming.distances(np.zeros((1, 1), np.uint8), np.zeros((1, 8), np.uint8))
 
 
 def test_codes_with_pad_bits_set_are_refused() -> None:

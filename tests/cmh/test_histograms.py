@@ -121,3 +121,13 @@ def test_sides_that_do_not_fit_are_refused(change: dict, message: str) -> None:
     } | change
     with pytest.raises(ValueError, match=message):
         histograms.distance_histograms(*given.values())
+
+
+@pytest.mark.parametrize("grades", [1, 3, 4])
+def test_too_few_grades_are_refused(grades: int) -> None:
+    """The kernel would count outside of its arrays."""
+    codes, labels = np.zeros((3, 2), np.uint8), np.ones((3, 4))
+    with pytest.raises(ValueError, match=f"up to 4 labels, which makes 5 grades, got {grades}"):
+        histograms.grade_counts(codes, labels, [(codes, labels)], 16, grades=grades)
+    counts = histograms.grade_counts(codes, labels, [(codes, labels)], 16, grades=5)
+    assert counts[:, 4, 0].tolist() == [3, 3, 3]

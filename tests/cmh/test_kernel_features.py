@@ -51,3 +51,6 @@ def test_equal_points_have_a_variance() -> None:
     """Where all distances are 0 the kernel is 1, not 0 / 0."""
     same = np.zeros((5, 3))
     assert kernel_features.mean_squared_distance(same, same) == 1.0
+    for value in (0.3, 2.3):  # rounding leaves a little above or below 0
+        same = np.full((50, 10), value)
+        assert kernel_features.mean_squared_distance(same, same) == 1.0

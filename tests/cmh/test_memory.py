@@ -54,3 +54,5 @@ def test_balanced_weight_evens_relevant_and_other_pairs(memory):
     """3 of 36 pairs share a label: 33 / 3; a number is taken as it is."""
     assert memory.weight_of_relevant("balanced") == pytest.approx(11)
     assert memory.weight_of_relevant(2.5) == 2.5
+    with pytest.raises(ValueError, match="no training item has a label"):
+        CodeMemory(torch.zeros(6, 3), bits=8, seed=0).weight_of_relevant("balanced")

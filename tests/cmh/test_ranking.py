@@ -98,6 +98,24 @@ def test_stable_map_lies_between_worst_and_best_order() -> None:
     assert bounds.map_at(None, "worst") < stable.mean() < bounds.map_at(None, "best")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({0: np.zeros((3, 2), np.uint8)}, "rows of one width"),
+        ({2: np.ones((2, 4))}, "query: 3 items but 2 rows of labels"),
+        ({3: np.ones((9, 4))}, "database: 5 items but 9 rows of labels"),
+        ({3: np.ones((5, 6))}, "labels of queries and database are rows of one width"),
+    ],
+)
+def test_sides_that_do_not_fit_are_refused(change: dict[int, np.ndarray], message: str) -> None:
+    """Of codes and of embeddings alike: a figure of what does not belong together is none."""
+    sides = [np.zeros((3, 1), np.uint8), np.zeros((5, 1), np.uint8), np.ones((3, 4)), np.ones((5, 4))]
+    given = [change.get(place, side) for place, side in enumerate(sides)]
+    for evaluate in (ranking.evaluate, ranking.evaluate_cosine):
+        with pytest.raises(ValueError, match=message):
+            evaluate(*given, {"map": ranking.average_precision})
+
+
 def test_cosine_ranks_by_angle_and_keeps_ties_in_database_order() -> None:
     """Length does not count; directions that differ by rounding keep their order; zero is a right angle."""
     query_QK = np.array([[2.0, 0.0]], np.float32)

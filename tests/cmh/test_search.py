@@ -98,6 +98,15 @@ def test_equal_weights_of_any_size_are_the_hamming_distance(weight: float) -> No
         assert hits.row.tolist() == [[0, 1, 2, 3, 4]] * 2
 
 
+def test_weights_near_zero_order_as_others() -> None:
+    """The smallest numbers there are weigh as one does."""
+    database_NP, query_QP = problem(16, 50, 3)
+    tiny_hits, hits = (
+        Index(database_NP, 16).search_weighted(query_QP, np.full(16, w)) for w in (5e-324, 1.0)
+    )
+    assert (tiny_hits.row == hits.row).all()
+
+
 def test_rerank_orders_the_best_by_prefix_by_all_bits() -> None:
     """With all items as candidates it is the full search; with k candidates it only reorders."""
     database_NP, query_QP = problem(64, 2000, 4)
@@ -153,6 +162,7 @@ def test_ids_are_of_any_type(ids: np.ndarray) -> None:
     ("arguments", "message"),
     [
         ({"k": 0}, "k of at least 1"),
+        ({"k": -1, "prefix": 4, "rerank": 3}, "k of at least 1"),
         ({"prefix": 9}, "prefix of 9 bits"),
         ({"prefix": 0}, "prefix of 0 bits"),
         ({"rerank": 20}, "needs a prefix"),
@@ -182,6 +192,14 @@ def test_misfitting_codes_ids_and_weights_are_refused() -> None:
         Index(codes_NP, 8, ["a"])
     with pytest.raises(ValueError, match="ids for all items of an index or for none"):
         index.append(codes_NP, ["a", "b", "c", "d"])
+    with pytest.raises(ValueError, match="numbers, str or dates"):
+        Index(codes_NP, 8, np.array([b"a", b"b", b"c", b"d"]))
+    numbered = Index(codes_NP, 8, np.arange(4) + 2**60)
+    for other in (np.arange(4, dtype=np.uint64), list("abcd")):
+        with pytest.raises(ValueError, match="the ids of this index are int64, got"):
+            numbered.append(codes_NP, other)
+    with pytest.raises(ValueError, match="sum is finite"):
+        index.search_weighted(codes_NP, np.full(8, 1e308))
     with pytest.raises(ValueError, match="not negative"):
         index.search_weighted(codes_NP, np.full(8, -1.0))
     with pytest.raises(ValueError, match="weights are"):

@@ -35,6 +35,13 @@ def _weights(method):
     return {name: value.clone() for name, value in method.state_dict().items()}
 
 
+def _scahn():
+    torch.manual_seed(0)
+    inputs = Inputs(image_channels=(2, tiny.CHANNELS - 2), text_dim=tiny.TEXT, labels=tiny.LABELS)
+    config = methods.config("scahn", bits=32, stages=2, text="words")
+    return SCAHN(config, inputs, Frozen(inputs.image_channels))
+
+
 def _same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
@@ -74,6 +81,21 @@ def test_resumed_run_is_the_undisturbed_run(tmp_path: Path):
         again, resumed = _fit(config, tiny.method(seed=7), state=checkpoint.load(tmp_path / str(done)))
         assert resumed == history
         assert _same(_weights(again), _weights(method))
+
+
+def test_a_nested_run_resumes_from_a_file(tmp_path: Path):
+    """Lengths of one and of two digits, which JSON keeps as text and sorts otherwise than numbers."""
+    config = replace(CONFIG, epochs=2, prefixes={8: 1.0, 16: 0.5})
+    states = []
+
+    def keep(epoch, state):
+        states.append(tmp_path / str(epoch.number))
+        states[-1].mkdir()
+        checkpoint.save(state, states[-1])
+
+    method, _ = _fit(config, _scahn(), on_epoch=keep)
+    again, _ = _fit(config, _scahn(), state=checkpoint.load(states[0]))
+    assert _same(_weights(again), _weights(method))
 
 
 def test_state_of_other_settings_is_refused(tmp_path: Path):
@@ -168,12 +190,26 @@ def test_collapsed_codes_stop_with_advice():
     [
         (replace(CONFIG, batch_size=129), "128 training items are fewer than one batch of 129"),
         (replace(CONFIG, precision="bfloat16"), "bfloat16 needs a GPU"),
+        (replace(CONFIG, epochs=0), "epochs must be positive, got 0"),
+        (replace(CONFIG, batch_size=-1), "batch_size must be positive, got -1"),
     ],
 )
 def test_impossible_settings_are_refused_before_training(config, message):
     """Each says what was given and what to do."""
     with pytest.raises(ValueError, match=message):
         _fit(config, on_epoch=lambda epoch, state: pytest.fail("trained"))
+
+
+def test_too_few_batches_for_all_phases_are_refused():
+    """Phases that take turns of 1 + 8 batches never reach the second with 8 batches an epoch."""
+    method = tiny.method()
+    image, text = method.phases
+    turns = (replace(image, steps=8), replace(text, steps=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(method), "phases", turns)
+        with pytest.raises(ValueError, match=r"turns of 9 batches, .* make 8 of 16: .* batch_size to 14"):
+            _fit(method=method)
+        _fit(replace(CONFIG, batch_size=14, epochs=1), method)
 
 
 def test_too_few_items_are_refused():

@@ -1,6 +1,9 @@
 """Images and texts, against pixels and counts that are known; hostile files against the limits."""
 
 import io
+import random
+import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cmh import transforms
+from cmh import svg, transforms
 from cmh.transforms import bag_of_words, decode_image, drop_words, sequences, vectorizer
 
 
@@ -77,25 +80,76 @@ def test_too_many_pixels_are_not_decoded(monkeypatch):
 )
 def test_svg_refers_to_nothing_outside_itself(body):
     """Files, addresses and scripts in a drawing are refused before it is parsed."""
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{body}</svg>'
+    drawing = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{body}</svg>'
+    )
     with pytest.raises(ValueError, match="SVG"):
-        decode_image(svg.encode(), "image/svg+xml", 32)
+        decode_image(drawing.encode(), "image/svg+xml", 32)
 
 
 def test_svg_entities_are_refused():
     """Entities that multiply could fill the memory."""
-    svg = b'<!DOCTYPE svg [<!ENTITY a "aaaa">]><svg xmlns="http://www.w3.org/2000/svg">&a;</svg>'
+    drawing = b'<!DOCTYPE svg [<!ENTITY a "aaaa">]><svg xmlns="http://www.w3.org/2000/svg">&a;</svg>'
     with pytest.raises(ValueError, match="DOCTYPE"):
-        decode_image(svg, "image/svg+xml", 32)
+        decode_image(drawing, "image/svg+xml", 32)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<g>" * 3000 + "</g>" * 3000,  # crashes the renderer
+        '<filter id="f"><feTurbulence numOctaves="100000000"/></filter>'
+        '<rect width="9" height="9" filter="url(#f)"/>',
+        "<defs>"
+        + "".join(f'<g id="g{n + 1}"><use href="#g{n}"/><use href="#g{n}"/></g>' for n in range(40))
+        + '<rect id="g0" width="1" height="1"/></defs><use href="#g40"/>',
+    ],
+)
+def test_a_drawing_without_end_is_an_error_of_its_own(body, monkeypatch):
+    """Nested, filtered or repeated without limit; the next drawing is drawn."""
+    monkeypatch.setattr(svg, "MAX_SECONDS", 3)
+    hostile = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">{body}</svg>'
+    with pytest.raises(ValueError, match=r"SVG was not drawn within|SVG cannot be drawn"):
+        decode_image(hostile.encode(), "image/svg+xml", 32)
+    square = hostile.replace(body, '<rect width="9" height="9" fill="#00f"/>')
+    assert (decode_image(square.encode(), "image/svg+xml", 8) == (0, 0, 255)).all()
+
+
+def test_grey_of_sixteen_bits_keeps_its_scale():
+    """A ramp from black to white, not white from 1/256 on."""
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (64, 1))
+    image = decode_image(encoded(Image.fromarray(ramp)), "image", 64)
+    np.testing.assert_allclose(image[0, :, 0], np.linspace(0, 255, 64), atol=1)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what it passes over
+def test_hostile_photos_are_errors_of_their_own():
+    """A header of 400 megapixels, and Exif data of which no byte is safe."""
+    bomb = bytearray(encoded(Image.new("L", (1, 1))))
+    bomb[16:24] = (20_000).to_bytes(4, "big") * 2
+    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        decode_image(bytes(bomb), "image", 8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a photo"
+    whole = encoded(Image.new("RGB", (16, 16)), "JPEG", exif=exif.tobytes())
+    rng = random.Random(0)
+    for _ in range(2000):
+        damaged = bytearray(whole)
+        for _ in range(3):
+            damaged[rng.randrange(20, 90)] = rng.randrange(256)
+        with suppress(ValueError, OSError):
+            decode_image(bytes(damaged), "image", 8)
 
 
 def test_svg_may_refer_to_itself():
     """Gradients and reused shapes are drawn."""
-    svg = (
+    drawing = (
         b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><defs><linearGradient id="g">'
         b'<stop stop-color="#0f0"/></linearGradient></defs><rect width="8" height="8" fill="url(#g)"/></svg>'
     )
-    assert (decode_image(svg, "image/svg+xml", 16) == (0, 255, 0)).all()
+    assert (decode_image(drawing, "image/svg+xml", 16) == (0, 255, 0)).all()
 
 
 words = st.lists(st.sampled_from(["red", "green", "blue", "round", "sweet", "old"]), min_size=1, max_size=30)

@@ -3,6 +3,7 @@
 Held-out MAP is compared with chance (0.25 for four classes); repeated runs are compared bit for bit.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from cmh import encode, methods, solver
+from cmh.divergence import CollapsedCodes
 from cmh.method import Method
 from tests.methods import shallow
 
@@ -61,3 +63,29 @@ def test_fewer_items_than_a_method_likes_are_enough(name: str) -> None:
     method = shallow.build(name, items, bits=8)
     solver.solve(method, items, seed=0)
     assert np.isfinite(encode.encode(method, shallow.pairs(5), "image")).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("dch", {"bases": 0}, "bases must be positive, got 0"),
+        ("cmfh", {"image_weight": 2.0}, "image_weight must lie between 0 and 1, got 2.0"),
+        ("seph", {"learning_rate": -5.0}, "learning_rate must be positive"),
+        ("scm", {"ridge": -1.0}, "ridge must not be negative"),
+        ("stmh", {"image_weight": 1.0}, "image_weight must lie between 0 and 1"),
+        ("cmssh", {"bits": 0}, "bits must be positive"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(name: str, settings: dict, message: str) -> None:
+    """Before anything is solved."""
+    with pytest.raises(ValueError, match=message):
+        methods.config(name, **{"bits": 16, **settings})
+
+
+@pytest.mark.parametrize("name", ["cvh", "dch"])
+def test_codes_that_tell_nothing_apart_stop(name: str) -> None:
+    """Texts that are all the same have one code, which no search could use."""
+    items = shallow.pairs(60)
+    alike = replace(items, text=np.ones_like(items.text))
+    with pytest.raises(CollapsedCodes, match="all 60 training items have the same text code"):
+        solver.solve(shallow.build(name, items), alike, seed=0)

@@ -31,6 +31,13 @@ def test_one_item_in_many_dialects(tmp_path, table):
     assert record.image() == b"png"
 
 
+def test_characters_that_end_lines_elsewhere_are_text(tmp_path):
+    """U+2028, U+0085 and form feeds are in texts from the web; an unnamed column is what pandas writes."""
+    first, second = read(tmp_path, ',image,text,labels\n0,a.png,"a\u2028b\x0c\x85\nc",x\n\n1,a.png,d,y\n')
+    assert (first.text, second.text) == ("a\u2028b\x0c\x85\nc", "d")
+    assert first.traits["labels"] == ("x",)
+
+
 def test_id_and_group_are_taken(tmp_path):
     """Optional columns replace the image's name."""
     (record,) = read(tmp_path, "id,image,text,labels,group\n7,a.png,x,y,shelf\n")
@@ -42,7 +49,10 @@ def test_id_and_group_are_taken(tmp_path):
     [
         ("image,text\na.png,x\n", r"lacks the column\(s\) labels; it has image, text"),
         ("", "lacks the column"),
-        ("image,text,labels\na.png,red, sweet,fruit\n", "line 2: more fields than columns"),
+        ("image,text,labels\na.png,red, sweet,fruit\n", "line 2: 4 fields for 3 columns"),
+        ("image,text,labels\na.png,red\n", "line 2: 2 fields for 3 columns"),
+        ("image,text,labels,text\na.png,red,x,y\n", "has text twice"),
+        ('image,text,labels\na.png,"red apple,x\na.png,pear,y\n', "close every quote"),
         ("image,text,labels\n../secret.png,x,y\n", "line 2: image '../secret.png' is not a file name below"),
         ("image,text,labels\n/etc/passwd,x,y\n", "is not a file name below"),
     ],
