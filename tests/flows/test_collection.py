@@ -3,6 +3,7 @@
 The model is a small network with random weights: what it finds is checked against its own codes.
 """
 
+import re
 import signal
 import subprocess
 import sys
@@ -164,6 +165,26 @@ def test_exports(home: Path, photos: Path) -> None:
     assert table["id"].to_pylist() == kept.ids.tolist()
     assert [list(code) for code in table["code"].to_pylist()] == kept.codes().tolist()
     assert sorted(path.name for path in home.iterdir() if "own." in path.name) == ["own.faiss", "own.parquet"]
+
+
+def test_the_readme_holds(home: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its Python, word for word, on an index as its commands make it."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    cmh("index", photos, "--to", "my-photos")
+    rng = np.random.default_rng(0)
+    labels = np.eye(4, dtype=np.uint8)
+    given = {
+        "images": [np.asarray(Image.open(photos / name).convert("RGB")) for name in NAMES],
+        "names": NAMES,
+        **dict(zip(("query_u", "database_u"), rng.standard_normal((2, 200, 64)), strict=True)),
+        **dict.fromkeys(("query_labels", "database_labels"), labels[np.arange(200) % 4]),
+    }
+    capsys.readouterr()
+    exec(program.replace("red fruit", "red square"), given)
+    hits, figures = capsys.readouterr().out.splitlines()
+    assert all(name in hits for name in NAMES)
+    assert 0.2 < float(figures.split()[0]) < 0.3  # chance is a quarter
 
 
 @pytest.mark.parametrize(
