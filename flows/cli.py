@@ -1,16 +1,15 @@
 """The command `cmh`: each command is a thin layer over a flow or a function of infra."""
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Group, Parameter
 from rich.console import Console
-from rich.table import Table
 
 from cmh import __version__
+from flows.terminal import Json, say, show, size
 
 _RUN = Group("Run the pipeline", sort_key=0)
 _USE = Group("Use what it made", sort_key=1)
@@ -48,37 +47,6 @@ for _name, _help in {
 }.items():
     app.command(f"flows.commands:{_name}", name=_name, group=_USE, help=_help)
 
-_out = Console()
-Json = Annotated[bool, Parameter(name="--json", negative="", help="machine-readable output")]
-
-
-def show(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> None:
-    """Rows as a table for people, or as JSON lines for programs."""
-    if as_json:
-        for row in rows:
-            print(json.dumps(row, default=str))
-        return
-    table = Table(title=title or None, header_style="bold", box=None, pad_edge=False)
-    for head in rows[0] if rows else ():
-        table.add_column(head, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    _out.print(table if rows else "nothing")
-
-
-def size(count: int) -> str:
-    """Bytes for people.
-
-    >>> size(18_800_000)
-    '18.8 MB'
-    """
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
-
 
 @app.command(group=_KEEP, name="ls")
 def list_(kind: str | None = None, *, as_json: Json = False) -> None:
@@ -92,20 +60,15 @@ def list_(kind: str | None = None, *, as_json: Json = False) -> None:
     from infra import artifacts, storage
 
     store = storage.open_store()
-    manifests = artifacts.list_artifacts(store, kind)
-    show(
-        [
-            {
-                "address": m.ref.address,
-                "files": len(m.files),
-                "size": size(sum(f.size for f in m.files.values())),
-                "content": m.content[:12],
-            }
-            for m in manifests
-        ],
-        as_json,
-        f"Artifacts in {store.url}",
-    )
+    rows = []
+    for address in artifacts.published(store, kind):
+        try:
+            m = artifacts.open_artifact(store, address).manifest
+            files, total, content = len(m.files), size(sum(f.size for f in m.files.values())), m.content[:12]
+        except artifacts.ArtifactError:
+            files, total, content = None, "", "damaged"
+        rows.append({"address": address, "files": files, "size": total, "content": content})
+    show(rows, as_json, f"Artifacts in {store.url}")
 
 
 @app.command(group=_KEEP)
@@ -128,7 +91,7 @@ def pull(address: str, to: Path | None = None, *, source: str | None = None) -> 
     if store.url == storage.open_store(str(folder)).url:
         raise ValueError(f"{address} would be pulled from {store.url} into itself; set CMH_STORE or --source")
     transfer.pull(store, address, folder, _moved)
-    _out.print(f"{address} is in {folder}")
+    say(f"{address} is in {folder}")
 
 
 @app.command(group=_KEEP)
@@ -145,11 +108,11 @@ def push(address: str, target: str) -> None:
     from infra import storage, transfer
 
     transfer.push(storage.open_store(), storage.open_store(target), address, _moved)
-    _out.print(f"{address} is in {target}")
+    say(f"{address} is in {target}")
 
 
 def _moved(name: str, count: int) -> None:
-    _out.print(f"  {name}  {size(count)}", style="dim")
+    say(f"  {name}  {size(count)}", style="dim")
 
 
 @app.command(group=_KEEP)
@@ -158,7 +121,7 @@ def verify(address: str | None = None, *, as_json: Json = False) -> int:
     from infra import artifacts, storage
 
     store = storage.open_store()
-    addresses = [address] if address else artifacts.addresses(store)
+    addresses = [address] if address else artifacts.published(store)
     problems = [
         {"address": one, "file": problem.path, "problem": problem.what}
         for one in addresses
@@ -167,7 +130,7 @@ def verify(address: str | None = None, *, as_json: Json = False) -> int:
     if problems or as_json:
         show(problems, as_json, "Damaged")
     else:
-        _out.print(f"{len(addresses)} artifacts are whole")
+        say(f"{len(addresses)} artifacts are whole")
     return 1 if problems else 0
 
 
@@ -185,7 +148,7 @@ def rm(address: str) -> None:
     from infra import storage, transfer
 
     store = storage.open_store()
-    _out.print(f"{address} is deleted from {store.url}: {size(transfer.remove(store, address))}")
+    say(f"{address} is deleted from {store.url}: {size(transfer.remove(store, address))}")
 
 
 @app.command(group=_KEEP)
@@ -221,11 +184,12 @@ def catalog(name: str | None = None, *, as_json: Json = False) -> None:
     if as_json:
         print(entry.model_dump_json())
         return
-    _out.print(f"[bold]{entry.title}[/bold]\n\n{entry.about}\n{entry.citation}")
+    say(entry.title, "bold")
+    say(f"\n{entry.about}\n{entry.citation}")
     told = {"kind", "package", "version", "url", "path", "where", "licence"}
     show([{"source": n} | s.model_dump(include=told) for n, s in entry.sources.items()], False, "Sources")
-    _out.print(f"\nLabels ({len(entry.labels)}): {', '.join(entry.labels) or 'as the items have them'}")
-    _out.print(f"Split: {entry.split.model_dump()}\nCounts: {entry.counts}")
+    say(f"\nLabels ({len(entry.labels)}): {', '.join(entry.labels) or 'as the items have them'}")
+    say(f"Split: {entry.split.model_dump()}\nCounts: {entry.counts}")
 
 
 @app.command(group=_KNOW)
@@ -240,7 +204,7 @@ def methods(name: str | None = None) -> None:
         show([{"method": one, "what": known.summary(one)} for one in known.available()], False)
         return
     method, paper = known.load(name), known.config(name, bits=64)
-    _out.print(known.summary(name))
+    say(known.summary(name))
     show(
         [
             {"setting": f.name, "paper": getattr(paper, f.name), "short": method.SHORT.get(f.name)}
@@ -277,7 +241,6 @@ def doctor(*, as_json: Json = False) -> int:
 def main() -> None:
     """Entry point: what a user can mend is said in one line, without a traceback."""
     from infra import logging
-    from infra.storage import StorageError
 
     # The terminal is for progress and results; an error is said once, below.  Set them to see more.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
@@ -292,7 +255,8 @@ def main() -> None:
     logging.set_up()
     try:
         sys.exit(app(sys.argv[1:]))
-    except (ValueError, FileNotFoundError, ConnectionError, StorageError) as error:
+    except (ValueError, OSError) as error:  # OSError: a disk is full, a folder is not to be read
         notes = "".join(f"\n({note})" for note in getattr(error, "__notes__", ()))
-        Console(stderr=True).print("cmh:", f"{error}{notes}", style="red", highlight=False, markup=False)
+        told = logging.mask(f"{error}{notes}")
+        Console(stderr=True).print("cmh:", told, style="red", highlight=False, markup=False)
         sys.exit(2)

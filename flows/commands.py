@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from cmh import comparison, index_files
-from flows import collection, experiments, pipeline, retrieval
+from flows import collection, experiments, pipeline, reach, retrieval
 from flows import compare as comparing
 from flows import demo as demonstration
-from flows.cli import Json, show, size
 from flows.compare import Comparison
 from flows.experiments import Experiment, Resources
+from flows.terminal import Json, say, show, size
 from infra import artifacts, storage
-
-_out = Console()
 
 What = Annotated[Experiment, Parameter(name="*")]
 Where = Annotated[Resources, Parameter(name="*")]
@@ -40,6 +37,7 @@ def _command(until: str) -> Any:
         if dry_run:
             show([_planned(step) for step in pipeline.plan(experiment, until)], as_json, "Plan")
             return
+        reach.check_prefect()
         started = time.perf_counter()
         steps = pipeline.start(experiment, resources, until)
         _report(steps, time.perf_counter() - started, as_json)
@@ -56,7 +54,7 @@ evaluate = _command("report")
 
 
 def _tell(line: str) -> None:
-    _out.print(line, style="dim", highlight=False)
+    say(line, style="dim")
 
 
 def compare(
@@ -65,6 +63,7 @@ def compare(
     *,
     as_json: Json = False,
 ) -> None:
+    reach.check_prefect()
     ref = comparing.compare(wanted, resources, None if as_json else _tell)
     made = artifacts.open_artifact(storage.open_store(), ref)
     summed = made.read_table("comparison.parquet")
@@ -74,10 +73,11 @@ def compare(
     for dataset in wanted.datasets:
         for direction, arrow in comparison.ARROWS.items():
             show(comparison.table(summed, dataset, direction), as_json, f"{dataset}, {arrow}, MAP")
-    _out.print(f"comparison: {made.local() / 'README.md'}")
+    say(f"comparison: {made.local() / 'README.md'}")
 
 
 def demo(resources: Where = Resources(), *, as_json: Json = False) -> None:  # noqa: B008 - frozen
+    reach.check_prefect()
     demonstration.show(experiments.emoji(), resources, as_json)
 
 
@@ -131,7 +131,7 @@ def search(
     if sheet is not None:
         sheet.write_bytes(engine.sheet(title, found))
         if not as_json:
-            _out.print(f"written: {sheet}")
+            say(f"written: {sheet}")
 
 
 def index(
@@ -166,7 +166,7 @@ def index(
         return
     if rejected:
         show(rejected, as_json, "Rejected")
-    _out.print(f"{done.items} added to {to}, {done.known} were there, {len(rejected)} rejected")
+    say(f"{done.items} added to {to}, {done.known} were there, {len(rejected)} rejected")
 
 
 def export(
@@ -198,7 +198,7 @@ def export(
     draft = to.with_name(f".{to.name}-{os.getpid()}")
     writers[to.suffix](codes, draft)
     draft.replace(to)
-    _out.print(f"{len(codes)} codes of {codes.bits} bits written: {to}")
+    say(f"{len(codes)} codes of {codes.bits} bits written: {to}")
 
 
 def _planned(step: pipeline.Planned) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _report(steps: list[pipeline.Done], seconds: float, as_json: bool) -> None:
     if as_json:
         return
     computed = sum(s.state == "computed" for s in steps)
-    _out.print(f"{computed} of {len(steps)} stages computed in {seconds:.0f} s")
+    say(f"{computed} of {len(steps)} stages computed in {seconds:.0f} s")
     last = artifacts.open_artifact(storage.open_store(), steps[-1].ref)
     if last.ref.kind == "report":
-        _out.print(f"report: {last.local() / 'README.md'}")
+        say(f"report: {last.local() / 'README.md'}")

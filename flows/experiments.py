@@ -7,12 +7,14 @@ function below that returns an `Experiment`; change one with `model_copy(update=
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cmh import clip_vit, methods, readers
 from data_catalog import catalog
+from flows import reach
 
 GRID = 4  # what efficientnet_lite0's last stage has at 128 pixels
 
@@ -70,7 +72,9 @@ class Training(_Settings):
 class Evaluation(_Settings):
     """Which figures the report holds."""
 
-    bits: tuple[int, ...] = Field((16, 32, 64), description="code lengths; shorter ones are prefixes")
+    bits: tuple[Annotated[int, Field(ge=1, le=512)], ...] = Field(
+        (16, 32, 64), min_length=1, description="code lengths; shorter ones are prefixes"
+    )
     radius: int = Field(2, ge=0, description="Hamming radius of the hash lookup figures")
 
 
@@ -108,6 +112,10 @@ class Experiment(_Settings):
 
     @model_validator(mode="after")
     def _images_and_items(self) -> "Experiment":
+        if self.images is not None and "dataset" in self.model_fields_set:
+            raise ValueError(
+                f"the dataset {self.dataset} and a folder of images were given; choose one of them"
+            )
         if (self.images is None) != (self.items is None):
             missing = "items" if self.items is None else "images"
             raise ValueError(
@@ -148,6 +156,10 @@ class Experiment(_Settings):
             ValueError: the method needs what the dataset does not bring, or there is no such dataset.
         """
         method, entry = methods.load(self.method), self.entry
+        if self.images is not None and self.items is not None:
+            given = {"images": self.images.expanduser(), "items": self.items.expanduser()}
+            for _ in readers.load("folder").read(given, {}):  # no image is opened yet
+                pass
         if readers.brings_vectors(entry.reader):
             if method.sequences:
                 raise ValueError(
@@ -184,6 +196,20 @@ class Resources(_Settings):
     dask: str | None = Field(
         None, description="address of a Dask scheduler; without it, Dask is started here"
     )
+
+    def check(self) -> None:
+        """Refuse what is not there, before any work.
+
+        Raises:
+            ValueError, ConnectionError: no GPU, or nobody at an address.
+        """
+        if self.gpu and self.ray is None and not torch.cuda.is_available():
+            raise ValueError(
+                "a GPU was asked for and this machine has none that torch can use (`cmh doctor` says why); "
+                "leave out --gpu, or give a cluster that has some with --ray"
+            )
+        reach.check("--ray", self.ray)
+        reach.check("--dask", self.dask)
 
 
 def emoji() -> Experiment:

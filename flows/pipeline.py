@@ -52,6 +52,7 @@ class Planned:
 def steps(store: Store, experiment: Experiment, resources: Resources) -> Generator[Step, Ref, None]:
     """Preprocess, extract features, train, encode and evaluate, in this order."""
     experiment.check()
+    resources.check()
     images, dataset, source = yield from _data(store, experiment, resources)
 
     wanted_model = train.target(experiment, dataset, source)
@@ -112,6 +113,14 @@ def stages(experiment: Experiment) -> list[str]:
     return [s for s in STAGES if s != "features" or experiment.backbone.frozen]
 
 
+def _check_stage(experiment: Experiment, until: str) -> None:
+    if until not in (there := stages(experiment)):
+        raise ValueError(
+            f"this run has no stage {until}: its backbone is trained along, and no features of it are kept; "
+            f"it has {', '.join(there)}"
+        )
+
+
 def _check(store: Store, dataset: Ref, experiment: Experiment) -> None:
     """What training would refuse, before features are computed for it."""
     nested.check(methods.load(experiment.method), experiment.bits, experiment.training.weights)
@@ -135,6 +144,9 @@ def _check(store: Store, dataset: Ref, experiment: Experiment) -> None:
 
 def start(experiment: Experiment, resources: Resources, until: str = "report") -> list[Done]:
     """Run the pipeline as far as `until`, as the Prefect flow `cross-modal-hashing`."""
+    _check_stage(experiment, until)
+    experiment.check()  # `steps` does so too; here it is before Prefect's server is started for the run
+    resources.check()
     done: list[Done] = _chain.with_options(flow_run_name=f"{experiment.method}-{experiment.entry.name}")(
         experiment, resources, until
     )
@@ -143,6 +155,7 @@ def start(experiment: Experiment, resources: Resources, until: str = "report") -
 
 @flow(name="cross-modal-hashing", persist_result=False, validate_parameters=False)
 def _chain(experiment: Experiment, resources: Resources, until: str) -> list[Done]:
+    _check_stage(experiment, until)
     store = open_store()
     done: list[Done] = []
     going = steps(store, experiment, resources)
@@ -163,6 +176,7 @@ def _chain(experiment: Experiment, resources: Resources, until: str) -> list[Don
 
 def plan(experiment: Experiment, until: str = "report") -> list[Planned]:
     """Look every step up and compute nothing.  The address of a step is known once the one before is done."""
+    _check_stage(experiment, until)
     store = open_store()
     wanted = stages(experiment)
     wanted = wanted[: wanted.index(until) + 1]

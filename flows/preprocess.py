@@ -11,6 +11,7 @@ Labels, texts and split can be changed without decoding an image again.
 """
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,12 +35,15 @@ from infra import artifacts, dask_cluster
 from infra.artifacts import Draft, Ref, Target
 from infra.storage import Store
 
+_log = logging.getLogger(__name__)
+
 IMAGES_REVISION = 1
 DATASET_REVISION = 2
 SHARD_BYTES = 32 << 20  # before compression; a shard is what one task decodes and keeps in memory
 CHUNK = 64  # images; read alone by those who want a few
 ROWS = 4096  # of a shard of the dataset's arrays
 COMPRESSORS = (ZstdCodec(level=3), Crc32cCodec())  # crc32c: a flipped bit is noticed as the chunk is read
+NO_TEXT, NO_LABEL = "its text is empty", "no label"
 SHOWN = 5  # damaged items listed in an error
 
 
@@ -124,6 +128,7 @@ def dataset(store: Store, draft: Draft, images: Ref, entry: Entry, limit: int | 
         row["reason"] or _unfit(record, label_L)
         for record, row, label_L in zip(records, described, label_ML, strict=True)
     ]
+    _tell_left_out(entry, reasons)
     kept = np.array([row for row, reason in enumerate(reasons) if reason is None], np.int64)
     if limit is None:
         sources.warn_if_unlike(entry, records=len(records), items=len(kept), labels=len(names))
@@ -212,7 +217,7 @@ def _check(records: Sequence[Record], entry: Entry) -> None:
             f"{entry.name}: {len(repeated)} id(s) occur twice, such as {', '.join(repeated[:SHOWN])}; each "
             "item needs an id of its own (without a column 'id' it is the image's name)"
         )
-    empty = {record.id: "its text is empty" for record in records if not _words(record)}
+    empty = {record.id: NO_TEXT for record in records if not _words(record)}
     _stop_if_damaged(entry, empty, len(records))
     labels.assign([record.traits for record in records], entry.labels)
 
@@ -223,8 +228,18 @@ def _words(record: Record) -> bool:
 
 def _unfit(record: Record, label_L: np.ndarray[Any, Any]) -> str | None:
     if not _words(record):
-        return "its text is empty"
-    return None if label_L.any() else "no label"
+        return NO_TEXT
+    return None if label_L.any() else NO_LABEL
+
+
+def _tell_left_out(entry: Entry, reasons: Sequence[str | None]) -> None:
+    """One line of what is not in the dataset; each item's reason is in rejected.parquet."""
+    counts = Counter("damaged image" if r not in (None, NO_TEXT, NO_LABEL) else r for r in reasons)
+    total = counts.total()
+    left_out = {reason: count for reason, count in counts.items() if reason is not None}
+    if left_out:
+        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        _log.info(f"{entry.name}: {sum(left_out.values())} of {total} items left out: {told}")
 
 
 def _stop_if_damaged(entry: Entry, reasons: dict[str, str], total: int) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from cmh import clip_vit
 from data_catalog import catalog
 from data_catalog.catalog import Entry, Local, Manual, Npm, Pypi, Source
 from flows.experiments import Backbone
-from infra import fetch
+from infra import fetch, storage
 from infra.fetch import FetchError
 from infra.logging import Advance
 
@@ -115,13 +116,20 @@ def _checksum(source: Source) -> str:
 
 
 def file_or_folder(path: Path) -> str:
-    """SHA-256 of a file, or over the names and contents of all files below a folder."""
+    """SHA-256 of a file, or over the names and contents of all files below a folder.
+
+    Left out are files that are hidden, or in a hidden folder, and what cmh itself keeps: neither is data.
+    """
     if path.is_file():
         found = path.stat()
         return _sha256(path, found.st_ino, found.st_size, found.st_mtime_ns)
     digest = hashlib.sha256()
+    kept = storage.home().resolve()
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        digest.update(f"{file.relative_to(path).as_posix()}\0{file_or_folder(file)}\n".encode())
+        name = file.relative_to(path)
+        if any(part.startswith(".") for part in name.parts) or file.resolve().is_relative_to(kept):
+            continue
+        digest.update(os.fsencode(f"{name.as_posix()}\0{file_or_folder(file)}\n"))
     return digest.hexdigest()
 
 

@@ -27,7 +27,7 @@ from zarr.abc.store import Store as ZarrStore
 
 from infra import manifest as manifests
 from infra.draft import Draft as Draft
-from infra.manifest import MANIFEST, REMEDY, File, Manifest, checked_address
+from infra.manifest import ADDRESS, MANIFEST, REMEDY, File, Manifest, checked_address
 from infra.manifest import ArtifactError as ArtifactError
 from infra.manifest import Ref as Ref
 from infra.manifest import Target as Target
@@ -149,9 +149,7 @@ def open_artifact(store: Store, which: Ref | str) -> Reading:
     try:
         manifest = manifests.read(store, address)
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"no artifact {address} in {store.url}; cmh ls shows those there are"
-        ) from error
+        raise FileNotFoundError(_none_there(store, address)) from error
     if isinstance(which, Ref) and manifest.ref != which:
         raise ArtifactError(f"{address} in {store.url} has content {manifest.content}, not {which.content}")
     return Reading(store, manifest)
@@ -173,6 +171,8 @@ def verify(store: Store, which: Ref | str) -> list[Problem]:
     address = which if isinstance(which, str) else which.address
     try:
         manifest = manifests.read(store, address)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(_none_there(store, address)) from error
     except ArtifactError as error:
         return [Problem(f"{checked_address(address)}/{MANIFEST}", str(error))]
     found = store.sizes(manifest.prefix)
@@ -191,23 +191,23 @@ def verify(store: Store, which: Ref | str) -> list[Problem]:
 
 def list_artifacts(store: Store, kind: str | None = None) -> list[Manifest]:
     """The manifests of all published artifacts, by address.  Raises ArtifactError at a damaged one."""
-    found = []
-    for address in addresses(store, kind):
-        try:
-            found.append(manifests.read(store, address))
-        except FileNotFoundError:  # only unfinished attempts there
-            continue
-    return found
+    return [manifests.read(store, address) for address in published(store, kind)]
+
+
+def published(store: Store, kind: str | None = None) -> list[str]:
+    """Every address that holds a whole artifact, or a damaged one; not those of unfinished attempts."""
+    return [one for one in addresses(store, kind) if store.exists(f"{one}/{MANIFEST}")]
 
 
 def addresses(store: Store, kind: str | None = None) -> list[str]:
-    """Every address at which something was published or begun."""
-    return [
+    """Every address at which something was published or begun; folders of others in the store are none."""
+    found = [
         f"{one}/{name}/{identity}"
         for one in ([kind] if kind else store.folders(""))
         for name in store.folders(one)
         for identity in store.folders(f"{one}/{name}")
     ]
+    return [address for address in found if ADDRESS.fullmatch(address)]
 
 
 def fetch(source: Store, target: Store, path: str, file: File) -> bool:
@@ -224,6 +224,10 @@ def fetch(source: Store, target: Store, path: str, file: File) -> bool:
         raise _mismatch(source, path)
     target.write_bytes(path, data)
     return True
+
+
+def _none_there(store: Store, address: str) -> str:
+    return f"no artifact {address} in {store.url}; cmh ls shows those there are"
 
 
 def _mismatch(store: Store, path: str) -> ArtifactError:

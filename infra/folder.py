@@ -38,8 +38,9 @@ class FolderStore:
             return file.read_bytes()
 
     def write_bytes(self, path: str, data: bytes) -> None:
-        with self.open(path, "wb") as stream:
+        with self.open(path, "wb") as stream, _translated(self._file(path)):
             stream.write(data)
+            stream.flush()
 
     def create_exclusive(self, path: str, data: bytes) -> bool:
         file = self._file(path)

@@ -33,7 +33,7 @@ REMEDY = "delete it (`cmh rm`, with its address), then pull or compute it again"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-_ADDRESS = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*/[0-9a-f]{16}", re.ASCII)
+ADDRESS = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*/[0-9a-f]{16}", re.ASCII)
 
 
 class ArtifactError(ValueError):
@@ -174,7 +174,7 @@ def content(files: Mapping[str, File], below: str = "") -> str:
 
 def checked_address(address: str) -> str:
     """`address` itself if it has the form kind/name/identity."""
-    if not _ADDRESS.fullmatch(address):
+    if not ADDRESS.fullmatch(address):
         raise ValueError(
             f"artifact address {address!r} is not of the form kind/name/16 hex digits; see cmh ls"
         )

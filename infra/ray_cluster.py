@@ -62,8 +62,10 @@ def train(
     checkpoint; so does a second call for the same folder, after the first one's process died.
 
     Returns: what the loop gave on rank 0.
-    Raises: ray.train.TrainingFailedError if the loop raised, or more workers were lost than are replaced.
+    Raises: ValueError if Ray lacks CPUs or GPUs; ray.train.TrainingFailedError if the loop raised, or
+    more workers were lost than are replaced.
     """
+    _check_room({"CPU": workers * cpus, "GPU": workers if gpu else 0}, workers)
     place, name = os.path.split(folder)
     filesystem, root = url_to_fs(store.url)
     trainer = TorchTrainer(
@@ -81,6 +83,17 @@ def train(
         ),
     )
     return trainer.fit().return_value
+
+
+def _check_room(wanted: dict[str, int], workers: int) -> None:
+    """Ray would wait for what it has not, for ever and without a word."""
+    there = ray.cluster_resources()
+    for what, count in wanted.items():
+        if count > there.get(what, 0):
+            raise ValueError(
+                f"{workers} workers ask for {count} {what}s, and this Ray has {there.get(what, 0):.0f}; ask "
+                "for fewer workers or threads, leave out --gpu, or add nodes to the cluster first"
+            )
 
 
 def authenticate() -> None:

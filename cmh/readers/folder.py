@@ -35,8 +35,10 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
     for line, row in _rows(items):
         name = row["image"].strip()
         path = images / name
-        if not name or not path.resolve().is_relative_to(images.resolve()):
+        if not name or "\0" in name or not path.resolve().is_relative_to(images.resolve()):
             raise ValueError(f"{items}, line {line}: image {name!r} is not a file name below {images}")
+        if any(part.startswith(".") for part in Path(name).parts):
+            raise ValueError(f"{items}, line {line}: image {name!r} is hidden; rename it, without the dot")
         identity = row.get("id", "").strip() or name
         yield Record(
             id=identity,

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from infra import artifacts
+from infra.artifacts import Target
+from infra.storage import Store
 from tests.flows.command_line import Called, cmh
 from tests.flows.conftest import BITS, ITEMS, Workspace
 
@@ -106,6 +109,12 @@ def test_plan_of_a_first_run(cmh_home: Path, drawn: Workspace):
         (["run", "--bits", 12], "multiple of 8"),
         (["run", "--images", "photos"], "items is missing"),
         (["run", "--settings.gama", 1], "gama"),
+        (["run", "wiki", "--images", "photos", "--items", "items.csv"], "choose one of them"),
+        (["run", "--images", "no", "--items", "no.csv", "--dry-run"], "is not a folder"),
+        (["run", "--evaluation.bits", 0, "--dry-run"], "greater than or equal to 1"),
+        (["features", "--backbone.no-frozen", "--dry-run"], "no stage features: .* it has images, dataset"),
+        (["run", "--dask", "tcp://127.0.0.1:9"], "nobody answers at --dask"),
+        (["run", "--images", ".", "--items", ".", "--dry-run"], "is not a file"),
         (["catalog", "nothing"], "not in the catalog"),
         (["methods", "nothing"], r"'nothing'.*scahn"),
         (["search"], "give words or an image"),
@@ -152,6 +161,31 @@ def test_doctor_gives_json(cmh_home: Path):
     failed = [check for check in checks if check[""] == "FAILS"]
     assert all(check["remedy"] for check in failed)
     assert called.status == (1 if failed else 0)
+
+
+def test_a_store_with_other_things_in_it(cmh_home: Path, local_store: Store):
+    """Folders of others, an unfinished attempt and a damaged manifest do not hide the rest."""
+    with artifacts.write(local_store, Target("codes", "x", {}, {}, 1)) as draft:
+        draft.write_bytes("a", b"12345")
+    root = Path(local_store.url)
+    (root / "photos" / "2020" / "summer").mkdir(parents=True)
+    (root / "codes" / "y" / "0123456789abcdef" / "data-00").mkdir(parents=True)
+    with artifacts.write(local_store, Target("codes", "z", {}, {}, 1)) as damaged:
+        damaged.write_bytes("a", b"12345")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CMH_STORE", str(root))
+        assert cmh("gc").status == 0
+    manifest = root / damaged.ref.address / "manifest.json"
+    manifest.chmod(0o644)
+    manifest.write_text("{")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CMH_STORE", str(root))
+        rows = cmh("ls", "--json").rows
+        content = {row["address"]: row["content"] for row in rows}
+        assert content == {draft.ref.address: draft.ref.content[:12], damaged.ref.address: "damaged"}
+        found = cmh("verify", "--json")
+        assert found.status == 1
+        assert {row["address"] for row in found.rows} == {damaged.ref.address}
 
 
 @pytest.mark.slow

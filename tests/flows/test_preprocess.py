@@ -1,6 +1,7 @@
 """Preprocessing with a real Dask cluster: hand-made emoji and folders in, two artifacts out."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -141,10 +142,14 @@ def test_folder_with_one_corrupt_image(tmp_path, resources, monkeypatch):
     """The damaged item is put aside with its reason, and only it; counts unlike the entry's are told."""
     told: list[str] = []
     monkeypatch.setattr(preprocess.sources._log, "warning", told.append)
+    monkeypatch.setattr(preprocess._log, "info", told.append)
     counts = {"records": 20, "items": 20, "labels": 3}
     entry = folder_entry(tmp_path, ROWS, broken=["3.png"], max_rejected=0.1, counts=counts)
     images, dataset = build(entry, resources)
-    assert told == ["folder, unlike its catalog entry: 19 items in place of 20; are its sources whole?"]
+    assert told == [
+        "folder: 1 of 20 items left out: 1 damaged image",
+        "folder, unlike its catalog entry: 19 items in place of 20; are its sources whole?",
+    ]
     (rejected,) = dataset.read_table("rejected.parquet").to_pylist()
     assert rejected["id"] == "3.png"
     assert "truncated" in rejected["reason"] or "Truncated" in rejected["reason"]
@@ -188,6 +193,20 @@ def test_changed_folder_is_another_target(tmp_path):
     entry = folder_entry(tmp_path, ROWS)
     before = preprocess.images_target(entry)
     Image.new("RGB", (40, 30), "blue").save(tmp_path / "photos" / "0.png")
+    assert preprocess.images_target(entry).identity != before.identity
+
+
+def test_what_is_no_data_leaves_the_target_as_it_is(tmp_path, monkeypatch):
+    """A store within the folder, hidden files; a name that is no UTF-8 counts like others."""
+    entry = folder_entry(tmp_path, ROWS)
+    before = preprocess.images_target(entry)
+    photos = tmp_path / "photos"
+    monkeypatch.setenv("CMH_HOME", str(photos / "kept"))
+    for name in ("kept/store/a", ".hidden/b.png", ".DS_Store"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(b"no data")
+    assert preprocess.images_target(entry).identity == before.identity
+    (photos / os.fsdecode(b"caf\xe9.png")).write_bytes(b"data")
     assert preprocess.images_target(entry).identity != before.identity
 
 

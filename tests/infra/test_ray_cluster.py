@@ -10,6 +10,7 @@ import pytest
 import ray
 
 from infra import ray_cluster
+from infra.storage import open_store
 
 
 @pytest.fixture
@@ -52,6 +53,11 @@ def test_local_ray_answers_and_ends_with_the_block():
         with urllib.request.urlopen(dashboard) as answer:
             assert answer.status == 200
         assert ray.cluster_resources()["CPU"] == 1
+        room = {"store": open_store(), "folder": "model/x/ray-run", "workers": 2, "cpus": 1}
+        with pytest.raises(ValueError, match="2 workers ask for 2 CPUs, and this Ray has 1"):
+            ray_cluster.train(dict, {}, gpu=False, **room)
+        with pytest.raises(ValueError, match="1 workers ask for 1 GPUs, and this Ray has 0"):
+            ray_cluster.train(dict, {}, gpu=True, **{**room, "workers": 1})
     started = set(psutil.Process().children(recursive=True)) - before
     _, alive = psutil.wait_procs(started, timeout=20)
     assert not alive

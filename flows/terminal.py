@@ -1,0 +1,50 @@
+"""What the commands print: tables and lines for people, JSON lines for programs."""
+
+import json
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_out = Console()
+Json = Annotated[bool, Parameter(name="--json", negative="", help="machine-readable output")]
+
+
+def show(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> None:
+    """Rows as a table for people, or as JSON lines for programs."""
+    if as_json:
+        for row in rows:
+            print(json.dumps(row, default=str))
+        return
+    table = Table(title=_plain(title) if title else None, header_style="bold", box=None, pad_edge=False)
+    for head in rows[0] if rows else ():
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(*(_plain("" if value is None else str(value)) for value in row.values()))
+    _out.print(table if rows else "nothing")
+
+
+def say(line: str, style: str = "") -> None:
+    """One line, word for word: brackets in paths and texts are no markup."""
+    _out.print(_plain(line), style=style, highlight=False, soft_wrap=True)
+
+
+def _plain(text: str) -> Text:
+    """As it is, but for characters that would steer the terminal."""
+    return Text("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text))
+
+
+def size(count: int) -> str:
+    """Bytes for people.
+
+    >>> size(18_800_000)
+    '18.8 MB'
+    """
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
