@@ -76,29 +76,28 @@ def curves(
         return figure
 
 
-def map_by_bits(
-    panels: Mapping[str, Mapping[str, Mapping[int, tuple[float, float, float]]]], floor: float = 0.0
-) -> Figure:
-    """MAP against code length, one panel per direction, one line per way of choosing the bits.
+Points = Mapping[int, tuple[float, float, float]]
+"""Bits → MAP, lower and upper end of its 95% interval."""
+
+
+def map_by_bits(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0) -> Figure:
+    """MAP against code length, one panel per direction, one line per method or way of choosing the bits.
 
     Args:
-        panels: direction → label → bits → (MAP, lower, upper end of its 95% interval).
+        panels: direction → label → points.
+        floor: what chance reaches; drawn as a dashed line where it is above 0.
     """
+    many = len(next(iter(panels.values()), {})) > len(_COLOURS)
     with rc_context(_STYLE):
         figure, axes = _panels(list(panels))
         for axis, lines in zip(axes, panels.values(), strict=True):
-            for marker, (label, points) in zip(_MARKERS * 3, lines.items(), strict=False):
+            for place, (label, points) in enumerate(lines.items()):
                 bits = sorted(points)
                 values, lower, upper = np.array([points[b] for b in bits]).T
-                axis.errorbar(
-                    bits,
-                    values,
-                    [values - lower, upper - values],
-                    label=label,
-                    marker=marker,
-                    ms=4,
-                    capsize=2,
-                )
+                # a colour comes again with another marker
+                marker = _MARKERS[(place + place // len(_COLOURS)) % len(_MARKERS)]
+                spread = [values - lower, upper - values]
+                axis.errorbar(bits, values, spread, label=label, marker=marker, ms=4, capsize=2)
             if floor:
                 axis.axhline(floor, color="grey", linestyle="--", linewidth=1, label="chance")
             axis.set_xscale("log", base=2)
@@ -107,7 +106,44 @@ def map_by_bits(
             axis.minorticks_off()
             axis.set_xlabel("bits")
         axes[0].set_ylabel("MAP@all")
-        axes[-1].legend(fontsize=8)
+        if many:  # they would cover the lines
+            labels = axes[0].get_legend_handles_labels()
+            figure.set_size_inches(3.3 * len(axes) + 1.6, max(3.0, 0.4 + 0.18 * len(labels[1])))
+            figure.legend(*labels, loc="outside right upper", fontsize=8)
+        else:
+            axes[-1].legend(fontsize=8)
+        return figure
+
+
+def map_by_method(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0) -> Figure:
+    """MAP at one length, one panel per direction, a row per method, the best of the first panel on top.
+
+    Args:
+        panels: direction → method → a single point.
+        floor: as of `map_by_bits`.
+    """
+    (first, *_) = panels.values()
+
+    def value(method: str) -> float:
+        return next(iter(first[method].values()))[0]
+
+    methods = sorted(first, key=value)
+    with rc_context(_STYLE):
+        figure, axes = _panels(list(panels))
+        figure.set_size_inches(3.3 * len(axes) + 0.6, max(2.0, 0.8 + 0.18 * len(methods)))
+        for axis, rows in zip(axes, panels.values(), strict=True):
+            for row, method in enumerate(methods):
+                ((middle, lower, upper),) = rows[method].values()
+                spread = [[middle - lower], [upper - middle]]
+                axis.errorbar(middle, row, xerr=spread, marker="o", ms=4, capsize=2, color=_COLOURS[0])
+            if floor:
+                axis.axvline(floor, color="grey", linestyle="--", linewidth=1, label="chance")
+            axis.set_xlim(left=0)
+            axis.set_xlabel("MAP@all")
+        axes[0].set_yticks(range(len(methods)), methods, fontsize=8)
+        axes[0].set_ylim(-0.7, len(methods) - 0.3)
+        if floor:
+            axes[-1].legend(fontsize=8, loc="lower right")
         return figure
 
 

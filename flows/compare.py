@@ -2,7 +2,7 @@
 
 Reads:   the report of every run
 Writes:  runs.parquet (a row per run and direction), comparison.parquet (mean and interval over seeds, and
-         what papers print for the dataset), README.md, comparison.tex, map_by_bits_<dataset>.png and .svg
+         what papers print for the dataset), README.md, comparison.tex, map_<dataset>.png and .svg
 Resumes: run by run; images, dataset and features are made by the first run and found by the others
 
 Runs follow one another, each with all threads.  Several comparisons on one machine take turns if Prefect has
@@ -30,7 +30,7 @@ from infra import artifacts
 from infra.artifacts import Draft, Ref, Target
 from infra.storage import Store, open_store
 
-REVISION = 2
+REVISION = 3
 LIMIT = "cross-modal-hashing"
 
 
@@ -172,8 +172,7 @@ def tables(store: Store, draft: Draft, runs: pa.Table, datasets: tuple[str, ...]
             title = f"MAP, {comparison.ARROWS[direction]}, {dataset}"
             page += [f"{title}:", markdown(rows)]
             tex.append(comparison.latex(rows, f"{title}."))
-        _draw(draft, summed, runs, dataset)
-        page.append(f"![map_by_bits](map_by_bits_{dataset}.png)")
+        page += _draw(draft, summed, runs, dataset)
     page.append(
         "MAP over the whole ranking, ties in expectation. ± is half the 95% interval of the mean over seeds "
         "(Student's t); real-valued methods are ranked by the cosine of embeddings, of as many numbers as "
@@ -184,8 +183,8 @@ def tables(store: Store, draft: Draft, runs: pa.Table, datasets: tuple[str, ...]
     draft.write_bytes("comparison.tex", ("\n\n".join(tex) + "\n").encode())
 
 
-def _draw(draft: Draft, summed: pa.Table, runs: pa.Table, dataset: str) -> None:
-    """MAP by length, a line per method."""
+def _draw(draft: Draft, summed: pa.Table, runs: pa.Table, dataset: str) -> list[str]:
+    """MAP by length, a line per method; of a single length, a row per method.  Returns what shows it."""
     lines: dict[str, dict[str, dict[int, tuple[float, float, float]]]] = {d: {} for d in report.CROSS_MODAL}
     for row in summed.to_pylist():
         if row["dataset"] != dataset or row["source"] is not None or row["map"] is None:
@@ -194,6 +193,11 @@ def _draw(draft: Draft, summed: pa.Table, runs: pa.Table, dataset: str) -> None:
         low, high = (row["map"] if end is None else end for end in (row["low"], row["high"]))
         points[row["bits"]] = (row["map"], low, high)
     floors = [r["chance"] for r in runs.to_pylist() if r["dataset"] == dataset and r["chance"] is not None]
-    figure = figures.map_by_bits(lines, max(floors, default=0.0))
-    draft.write_bytes(f"map_by_bits_{dataset}.png", figures.render(figure, "png"))
-    draft.write_bytes(f"map_by_bits_{dataset}.svg", figures.render(figure, "svg"))
+    lengths = {bits for panel in lines.values() for points in panel.values() for bits in points}
+    if not lengths:  # every training failed
+        return []
+    draw = figures.map_by_bits if len(lengths) > 1 else figures.map_by_method
+    figure = draw(lines, max(floors, default=0.0))
+    draft.write_bytes(f"map_{dataset}.png", figures.render(figure, "png"))
+    draft.write_bytes(f"map_{dataset}.svg", figures.render(figure, "svg"))
+    return [f"![MAP](map_{dataset}.png)"]

@@ -93,4 +93,4 @@ def test_tables_hold_our_runs_and_what_papers_print(local_store: Store) -> None:
     assert "Deep Similarity Preserving" in page
     assert r"0.750 $\pm$ 0.635" in made.read_bytes("comparison.tex").decode()
     assert made.read_table("runs.parquet").num_rows == 8
-    assert {"map_by_bits_mirflickr25k.png", "map_by_bits_mirflickr25k.svg"} <= set(made.files)
+    assert {"map_mirflickr25k.png", "map_mirflickr25k.svg"} <= set(made.files)
