@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from flows import compare
 from flows.compare import Comparison
+from flows.contenders import NESTED_WEIGHT
 from infra import artifacts
 from infra.artifacts import Target
 from infra.storage import Store
@@ -56,7 +57,7 @@ def test_short_codes_of_one_long_model() -> None:
     assert {(run.experiment.bits, run.lengths) for run in wanted.runs()} == {(64, (16, 32, 64))}
     assert prefix.experiment == random_bits.experiment
     assert prefix.experiment.training.prefixes == {}
-    assert nested.experiment.training.prefixes == {"16": 1.0, "32": 1.0}
+    assert nested.experiment.training.prefixes == {"16": NESTED_WEIGHT, "32": NESTED_WEIGHT}
     assert (prefix.contender.ranking, random_bits.contender.ranking) == ("stored", "random")
     for method in ("scm:nested", "scm:random_bits"):
         with pytest.raises(ValidationError, match="it has: prefix"):
