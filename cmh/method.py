@@ -95,7 +95,6 @@ class Method(nn.Module, ABC):
     """Fields of `Config` that do well in few epochs on frozen features; the defaults are the paper's."""
     VARIANTS: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
     """Ablations by name: fields of `Config`, put over those of the recipe."""
-    maps: ClassVar[bool] = False  # reads places of an image: frozen features as stage maps, not pooled
     sequences: ClassVar[bool] = False  # reads words in their order: `transforms.sequences`, not bags of words
     real_valued: ClassVar[bool] = False  # no codes: embeddings of `bits` numbers, ranked by cosine
     bits: int
@@ -107,6 +106,11 @@ class Method(nn.Module, ABC):
     def __init__(self, config: Any, inputs: Inputs, backbone: nn.Module) -> None:
         """Build the towers.  `backbone` maps `Stages` to stage maps (see `cmh.backbones`)."""
         super().__init__()
+
+    @classmethod
+    def reads_maps(cls, config: Any) -> bool:
+        """Whether it looks at places of an image: then frozen features are stage maps, else averages."""
+        return False
 
     @property
     def phases(self) -> tuple[Phase, ...]:

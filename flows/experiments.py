@@ -137,7 +137,7 @@ class Experiment(_Settings):
     @property
     def grid(self) -> int:
         """Places a side of the maps that a frozen backbone gives, for methods that look at them; else 1."""
-        return GRID if methods.load(self.method).maps else 1
+        return GRID if methods.load(self.method).reads_maps(self.config) else 1
 
     @property
     def config(self) -> Any:
@@ -166,10 +166,10 @@ class Experiment(_Settings):
                     f"{self.method} reads words in their order, and {entry.name} brings text features, no "
                     "words; take another dataset, or a method that reads bags of words"
                 )
-            if method.maps:
+            if method.reads_maps(self.config):
                 raise ValueError(
                     f"{self.method} looks at places of an image, and {entry.name} brings image features, no "
-                    "images; take another dataset, or another method"
+                    f"images; take another dataset or method, or leave that out (`cmh methods {self.method}`)"
                 )
         if not methods.solved(self.method) and not entry.split.validation:
             raise ValueError(

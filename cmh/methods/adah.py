@@ -70,7 +70,6 @@ class Config:
 class ADAH(Method):
     """Attention finds what to hash by trying to make hashing of the rest fail."""
 
-    maps = True
     # Narrow layers: an epoch of the published widths takes 14 times as long on a CPU.
     SHORT = MappingProxyType({"lr": 1e-3, "decay": 0.03, "hidden": 512, "text_hidden": 1024})
     VARIANTS = MappingProxyType(
@@ -105,6 +104,10 @@ class ADAH(Method):
             nn.Tanh(),
         )
         self.text_hash = nn.Sequential(_gaussian(nn.Linear(config.text_features, bits)), nn.Tanh())
+
+    @classmethod
+    def reads_maps(cls, config: Config) -> bool:
+        return config.attention in ("both", "image") or config.pool > 1
 
     @property
     def phases(self) -> tuple[Phase, ...]:

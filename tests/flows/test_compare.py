@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from flows import compare
 from flows.compare import Comparison
 from flows.contenders import NESTED_WEIGHT
+from flows.experiments import Experiment
 from infra import artifacts
 from infra.artifacts import Target
 from infra.storage import Store
@@ -37,6 +38,15 @@ def test_a_method_that_the_dataset_does_not_suit_is_refused(method: str, message
     with pytest.raises(ValidationError, match=message):
         Comparison(methods=("scm", method), datasets=("emoji", "wiki"))
     assert Comparison(methods=("scm", method), datasets=("emoji",)).runs()
+
+
+@pytest.mark.parametrize(("attention", "grid"), [("both", 4), ("image", 4), ("text", 1), ("none", 1)])
+def test_maps_are_asked_for_where_the_settings_look_at_places(attention: str, grid: int) -> None:
+    """ADAH without attention to images reads averages, which datasets of features have too."""
+    experiment = Experiment(method="adah", settings={"attention": attention})
+    assert experiment.grid == grid
+    with pytest.raises(ValueError, match="looks at places" if grid > 1 else "no validation items"):
+        experiment.model_copy(update={"dataset": "wiki"}).check()
 
 
 def test_variants_change_the_settings() -> None:

@@ -25,7 +25,7 @@ INPUTS = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)
 SMALLER: dict[str, dict[str, float]] = {  # to save time
     "acmr": {"lr": 1e-2},
     "agah": {"features": 64, "text_hidden": 128, "text_middle": 64, "lr": 4e-3, "hash_steps": 3},
-    "adah": {"hidden": 128, "text_hidden": 128, "text_features": 64, "lr": 2e-3},
+    "adah": {"hidden": 128, "text_hidden": 128, "text_features": 64, "lr": 2e-3, "hash_steps": 2},
     "dvsh": {"hidden": 64, "lr": 4e-3},
     "mlsph": {"hidden": 64, "features": 32},
     "tdh": {"hidden": 512, "lr": 4e-3},
@@ -129,7 +129,7 @@ def test_a_trainable_backbone_learns_with_the_images(name: str) -> None:
     backbone = backbones.load("resnet18", "none")
     inputs = Inputs(image_channels=backbone.channels, text_dim=D, labels=L)
     method = build(name, backbone, inputs)
-    side = 64 if method.maps else 32  # the last stage's map is a 32nd of it
+    side = 64 if method.reads_maps(method.config) else 32  # the last stage's map is a 32nd of it
     images = (torch.randint(0, 256, (N // 2, 3, side, side), dtype=torch.uint8),)
     for phase in method.phases:
         assert gradients(method, phase.name, batch(phase.reads, method, images)) == set(phase.modules)
