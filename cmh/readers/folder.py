@@ -32,10 +32,11 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
         raise ValueError(f"{images} is not a folder; give the folder that holds the images")
     if not items.is_file():
         raise ValueError(f"{items} is not a file; give a CSV file with the columns {', '.join(REQUIRED)}")
+    inside = images.resolve()
     for line, row in _rows(items):
         name = row["image"].strip()
         path = images / name
-        if not name or "\0" in name or not path.resolve().is_relative_to(images.resolve()):
+        if not name or "\0" in name or not path.resolve().is_relative_to(inside):
             raise ValueError(f"{items}, line {line}: image {name!r} is not a file name below {images}")
         if any(part.startswith(".") for part in Path(name).parts):
             raise ValueError(f"{items}, line {line}: image {name!r} is hidden; rename it, without the dot")
