@@ -127,7 +127,7 @@ def test_the_report_names_both_kinds_of_database_codes(
     codes = encode.encode.compute(local_store, target, made, dataset, features, features, resources).ref
     aims = Evaluation(bits=(16,))
     done = evaluate.evaluate.compute(
-        local_store, evaluate.target(codes, dataset, aims), codes, dataset, aims
+        local_store, evaluate.target(codes, dataset, aims), codes, dataset, aims, resources
     ).ref
     table = artifacts.open_artifact(local_store, done).read_table("metrics.parquet")
     method = shallow.build("cmfh", TRAIN)
@@ -158,7 +158,7 @@ def test_real_valued_embeddings_go_all_the_way(
     codes = encode.encode.compute(local_store, target, made, dataset, features, features, resources).ref
     aims = Evaluation(bits=(8, 16))
     done = evaluate.evaluate.compute(
-        local_store, evaluate.target(codes, dataset, aims), codes, dataset, aims
+        local_store, evaluate.target(codes, dataset, aims), codes, dataset, aims, resources
     ).ref
     method = model.load(artifacts.open_artifact(local_store, made).local()).method
     asked, text = (
