@@ -11,7 +11,6 @@ Labels, texts and split can be changed without decoding an image again.
 """
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,23 +27,19 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from cmh import labels, readers, schema, splits, transforms
 from cmh.readers import Record
 from data_catalog.catalog import Entry, Published
-from flows import publish, sources
+from flows import publish, sources, unfit
 from flows.caching import artifact_task
 from flows.experiments import Resources
 from infra import artifacts, dask_cluster
 from infra.artifacts import Draft, Ref, Target
 from infra.storage import Store
 
-_log = logging.getLogger(__name__)
-
-IMAGES_REVISION = 1
+IMAGES_REVISION = 2
 DATASET_REVISION = 2
 SHARD_BYTES = 32 << 20  # before compression; a shard is what one task decodes and keeps in memory
 CHUNK = 64  # images; read alone by those who want a few
 ROWS = 4096  # of a shard of the dataset's arrays
 COMPRESSORS = (ZstdCodec(level=3), Crc32cCodec())  # crc32c: a flipped bit is noticed as the chunk is read
-NO_TEXT, NO_LABEL = "its text is empty", "no label"
-SHOWN = 5  # damaged items listed in an error
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ def images(store: Store, draft: Draft, entry: Entry, limit: int | None, resource
         found = sources.paths(entry, advance)
     request = _request(entry, found, limit)
     records = list(_read(request))
-    _check(records, entry)
+    unfit.check(records, entry)
     size = entry.images.size
     out = draft.zarr("images.zarr")
     rows = _create(zarr.open_group(out, mode="a"), len(records), size)
@@ -110,7 +105,7 @@ def images(store: Store, draft: Draft, entry: Entry, limit: int | None, resource
     reasons: dict[str, str] = {}
     for part in parts:
         reasons |= json.loads(draft.store.read_bytes(draft.path(_reasons(part))))
-    _stop_if_damaged(entry, reasons, len(records))
+    unfit.stop_if_damaged(entry, reasons, len(records))
     rows_out = [{"id": r.id, "source": r.source, "reason": reasons.get(r.id)} for r in records]
     draft.write_table("images.parquet", pa.Table.from_pylist(rows_out, schema.IMAGE_ROWS))
     schema.validate(zarr.open_group(out, mode="r"), schema.IMAGES)
@@ -125,10 +120,10 @@ def dataset(store: Store, draft: Draft, images: Ref, entry: Entry, limit: int | 
         raise ValueError(f"the sources of {entry.name} changed since their images were made; run again")
     names, label_ML = labels.assign([record.traits for record in records], entry.labels)
     reasons = [
-        row["reason"] or _unfit(record, label_L)
+        row["reason"] or unfit.reason(record, label_L)
         for record, row, label_L in zip(records, described, label_ML, strict=True)
     ]
-    _tell_left_out(entry, reasons)
+    unfit.tell(entry, reasons)
     kept = np.array([row for row, reason in enumerate(reasons) if reason is None], np.int64)
     if limit is None:
         sources.warn_if_unlike(entry, records=len(records), items=len(kept), labels=len(names))
@@ -205,51 +200,6 @@ def _decode(part: Part) -> dict[str, str]:
     array: Any = zarr.open_group(part.out, mode="r+")["image"]
     array[part.start : part.stop] = block
     return reasons
-
-
-def _check(records: Sequence[Record], entry: Entry) -> None:
-    """What would make the later steps fail, before the long work."""
-    if not records:
-        raise ValueError(f"{entry.name}: the reader {entry.reader!r} found no items")
-    repeated = [name for name, count in Counter(record.id for record in records).items() if count > 1]
-    if repeated:
-        raise ValueError(
-            f"{entry.name}: {len(repeated)} id(s) occur twice, such as {', '.join(repeated[:SHOWN])}; each "
-            "item needs an id of its own (without a column 'id' it is the image's name)"
-        )
-    empty = {record.id: NO_TEXT for record in records if not _words(record)}
-    _stop_if_damaged(entry, empty, len(records))
-    labels.assign([record.traits for record in records], entry.labels)
-
-
-def _words(record: Record) -> bool:
-    return bool(transforms.vectorizer().build_analyzer()(record.text))
-
-
-def _unfit(record: Record, label_L: np.ndarray[Any, Any]) -> str | None:
-    if not _words(record):
-        return NO_TEXT
-    return None if label_L.any() else NO_LABEL
-
-
-def _tell_left_out(entry: Entry, reasons: Sequence[str | None]) -> None:
-    """One line of what is not in the dataset; each item's reason is in rejected.parquet."""
-    counts = Counter("damaged image" if r not in (None, NO_TEXT, NO_LABEL) else r for r in reasons)
-    total = counts.total()
-    left_out = {reason: count for reason, count in counts.items() if reason is not None}
-    if left_out:
-        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
-        _log.info(f"{entry.name}: {sum(left_out.values())} of {total} items left out: {told}")
-
-
-def _stop_if_damaged(entry: Entry, reasons: dict[str, str], total: int) -> None:
-    if len(reasons) > entry.max_rejected * total:
-        shown = "\n".join(f"  {name}: {reason}" for name, reason in list(reasons.items())[:SHOWN])
-        raise ValueError(
-            f"{entry.name}: {len(reasons)} of {total} items are unusable, more than "
-            f"{entry.max_rejected:.0%}:\n{shown}\n"
-            "mend them, or raise max_rejected in the catalog entry to leave them out"
-        )
 
 
 def _create(group: zarr.Group, total: int, size: int) -> int:

@@ -142,7 +142,7 @@ def test_folder_with_one_corrupt_image(tmp_path, resources, monkeypatch):
     """The damaged item is put aside with its reason, and only it; counts unlike the entry's are told."""
     told: list[str] = []
     monkeypatch.setattr(preprocess.sources._log, "warning", told.append)
-    monkeypatch.setattr(preprocess._log, "info", told.append)
+    monkeypatch.setattr(preprocess.unfit._log, "info", told.append)
     counts = {"records": 20, "items": 20, "labels": 3}
     entry = folder_entry(tmp_path, ROWS, broken=["3.png"], max_rejected=0.1, counts=counts)
     images, dataset = build(entry, resources)
