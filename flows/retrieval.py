@@ -162,8 +162,8 @@ def read_codes(store: Store, address: str | None) -> tuple[Reading, zarr.Group, 
 
 def joined(store: Store, address: str, side: What) -> Index:
     """All codes of one side of a run, with the ids of its items."""
-    _, packed, items = read_codes(store, address)
-    bits = artifacts.open_artifact(store, address).read_json("codes.json")["bits"]
+    codes, packed, items = read_codes(store, address)
+    bits = codes.read_json("codes.json")["bits"]
     return Index(schema.array(packed, side)[:], bits, np.array(items["id"].to_pylist()))
 
 
