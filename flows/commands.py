@@ -64,6 +64,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     reach.check_prefect()
+    resources.check()
     ref = comparing.compare(wanted, resources, None if as_json else _tell)
     made = artifacts.open_artifact(storage.open_store(), ref)
     summed = made.read_table("comparison.parquet")

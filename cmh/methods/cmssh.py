@@ -11,7 +11,8 @@ then AdaBoost reweighs: w ← w exp(-β s sgn(...) sgn(...)), normalised, with �
 
 Ours, since no reference code is public: pairs are drawn, half related and half unrelated, in place of all
 N²; thresholds are sought on a grid of quantiles of the projections.
-Time O(K (pairs F + F D)), memory O(pairs (F + D)): neither grows with N.
+Time O(K (pairs F + F D min(F, D))), the latter for a full SVD per bit; memory O(pairs (F + D)): neither
+grows with N.
 
 Shape suffixes: N = training set, P = pairs, F = image features, D = text dimensions, L = labels, K = bits,
 Q = quantiles.
