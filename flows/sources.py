@@ -124,10 +124,13 @@ def file_or_folder(path: Path) -> str:
         found = path.stat()
         return _sha256(path, found.st_ino, found.st_size, found.st_mtime_ns)
     digest = hashlib.sha256()
-    kept = storage.home().resolve()
+    home = storage.home().resolve()
+    within = home.is_relative_to(path.resolve())  # else this is itself a download, kept in the home
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         name = file.relative_to(path)
-        if any(part.startswith(".") for part in name.parts) or file.resolve().is_relative_to(kept):
+        if any(part.startswith(".") for part in name.parts) or (
+            within and file.resolve().is_relative_to(home)
+        ):
             continue
         digest.update(os.fsencode(f"{name.as_posix()}\0{file_or_folder(file)}\n"))
     return digest.hexdigest()

@@ -210,6 +210,18 @@ def test_what_is_no_data_leaves_the_target_as_it_is(tmp_path, monkeypatch):
     assert preprocess.images_target(entry).identity != before.identity
 
 
+def test_a_folder_of_downloads_is_told_by_its_files(tmp_path, monkeypatch):
+    """What a person puts into the home's downloads is data, although it lies in the home."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("CMH_HOME", str(home))
+    folder = home / "downloads" / "set"
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(b"one")
+    before = preprocess.sources.file_or_folder(folder)
+    (folder / "a.jpg").write_bytes(b"other")
+    assert preprocess.sources.file_or_folder(folder) != before
+
+
 def test_finished_shards_are_taken_over(tmp_path, resources, monkeypatch):
     """After a break only the missing shards are decoded, and the result is the undisturbed one."""
     monkeypatch.setattr(preprocess, "SHARD_BYTES", 96 * 96 * 3 * 4)
