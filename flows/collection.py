@@ -141,11 +141,16 @@ def _filled(folder: Path) -> list[Index]:
 
 
 def _images(folder: Path) -> dict[str, Path]:
-    """Name of each image file below a folder → where it is; the name is the path as it was given."""
+    """Name of each image file below a folder → where it is; the name is the path as it was given.
+
+    Hidden files are left out, such as the doubles that macOS writes beside images.
+    """
     found = {
         str(path): path.resolve()
         for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
     }
     if not found:
         raise ValueError(f"{folder} holds no images; those are files that end with {', '.join(SUFFIXES)}")

@@ -81,6 +81,7 @@ NAMES = ["a.png", "B.JPG", "sub/deep/ü c.webp", "sub/d.bmp"]
 def photos(home: Path) -> Path:
     draw(home / "photos", NAMES)
     (home / "photos" / "notes.csv").write_text("not an image, and not named as one")
+    (home / "photos" / "._a.png").write_text("hidden")
     return Path("photos")
 
 
@@ -220,7 +221,7 @@ def test_what_cannot_be_done_is_said(home: Path, photos: Path, arguments: list[s
     assert called.status == 2
     assert message in called.err
     assert {path.name for path in home.iterdir()} - before <= {"own"}
-    assert not [path for path in home.rglob(".*")]
+    assert {path.name for path in home.rglob(".*")} == {"._a.png"}
 
 
 def test_models_without_codes_are_refused(home: Path, photos: Path) -> None:
