@@ -160,6 +160,7 @@ def index(
         address of a Dask scheduler whose workers see the same folders; without it, Dask is started here
     """
     resources = Resources(threads=threads, dask=dask)
+    resources.check()
     done = collection.add(storage.open_store(), source, to, model, resources)
     rejected = [{"rejected": name, "reason": reason} for name, reason in done.rejected.items()]
     if as_json:
@@ -197,8 +198,11 @@ def export(
     else:
         codes = retrieval.joined(storage.open_store(), source, side)
     draft = to.with_name(f".{to.name}-{os.getpid()}")
-    writers[to.suffix](codes, draft)
-    draft.replace(to)
+    try:
+        writers[to.suffix](codes, draft)
+        draft.replace(to)
+    finally:
+        draft.unlink(missing_ok=True)  # where a disk was full
     say(f"{len(codes)} codes of {codes.bits} bits written: {to}")
 
 

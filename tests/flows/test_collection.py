@@ -200,6 +200,8 @@ def test_the_readme_holds(home: Path, photos: Path, capsys: pytest.CaptureFixtur
         (["index", "words.txt", "--to", "full"], "full holds images, and these are texts"),
         (["index", "photos", "--to", "full", "--model", "model/x/y"], "was encoded with model/small/"),
         (["index", "bad", "--to", "own"], "none of the 1 images of bad can be encoded"),
+        (["index", "photos", "--to", "own", "--dask", "tcp://127.0.0.1:9"], "nobody answers at --dask"),
+        (["export", "full", "taken.parquet"], "Is a directory"),
         (["search", "red", "--index", "photos"], "is no collection; make one with"),
         (["search", "red", "--index", "full", "--codes", "codes/a/b"], "not both"),
         (["search", "zzz", "--index", "full"], "no word of 'zzz'"),
@@ -215,6 +217,7 @@ def test_what_cannot_be_done_is_said(home: Path, photos: Path, arguments: list[s
     Path("empty.txt").write_text("\n \n")
     Path("latin.txt").write_bytes("bür".encode("latin-1"))
     Path("words.txt").write_text("red")
+    Path("taken.parquet").mkdir()
     assert cmh("index", photos, "--to", "full").status == 0
     before = {path.name for path in home.iterdir()}
     called = cmh(*arguments)
