@@ -12,14 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import dask
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed
+from distributed.scheduler import NoWorkerError
 
 from infra.storage import home
+
+log = logging.getLogger(__name__)
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 DASHBOARD = "127.0.0.1:8787"
+NO_WORKERS = "2 minutes"  # without any worker, after which tasks of a cluster started here fail
 
 
 @contextmanager
@@ -35,11 +40,15 @@ def connect(
 
     workers, threads, memory_limit (per worker; "auto": its share of the machine) and dashboard are for the
     cluster started here; at an address, its owner has set them.
+    A worker that dies is started again, unless it died while starting; tasks of a cluster started here fail
+    when there has been no worker for NO_WORKERS.
     Raises: OSError if nobody answers at `address`, ValueError if the versions there are not those here.
     """
     if address is not None:
         with Client(address, timeout="8s") as client:
             client.get_versions(check=True)
+            if not client.nthreads():  # no error: clusters that adapt start workers for tasks
+                log.warning("the Dask cluster at %s has no workers; tasks wait until one joins", address)
             yield client
         return
     variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -47,6 +56,7 @@ def connect(
     environment = {name: str(threads) for name in variables}
     (home() / "dask").mkdir(parents=True, exist_ok=True)
     with (
+        dask.config.set({"distributed.scheduler.no-workers-timeout": NO_WORKERS}),
         LocalCluster(
             env=environment,
             n_workers=workers,
@@ -88,10 +98,10 @@ def map_parts(
             index = place[future.key]
             try:
                 results[index] = future.result()
-            except KilledWorker as error:
+            except (KilledWorker, NoWorkerError) as error:
                 error.add_note(
-                    f"while working on {describe(parts[index])}; several workers died over it, most often "
-                    "for lack of memory: use fewer workers, or raise memory_limit"
+                    f"while working on {describe(parts[index])}; workers died, most often for lack of "
+                    "memory: use fewer workers, or raise memory_limit"
                 )
                 raise
             except Exception as error:

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 import zarr
-from distributed import Client, KilledWorker
+from distributed import Client, KilledWorker, LocalCluster
+from distributed.scheduler import NoWorkerError
 
 from infra import artifacts, dask_cluster
 from infra.artifacts import Target
@@ -57,11 +58,11 @@ def write(client: Client, store: Store, name: str, *, kill: bool) -> str:
 
 def test_killed_worker_changes_no_byte(client: Client, store: Store) -> None:
     """With one worker killed by SIGKILL amid the run, the array is the same to the byte."""
-    client.wait_for_workers(2)
+    client.wait_for_workers(2, timeout=120)
     before = set(client.run(os.getpid).values())
     undisturbed = write(client, store, "undisturbed", kill=False)
     assert write(client, store, "killed", kill=True) == undisturbed
-    client.wait_for_workers(2)
+    client.wait_for_workers(2, timeout=120)
     assert set(client.run(os.getpid).values()) != before
 
 
@@ -78,13 +79,13 @@ def test_results_keep_the_order_of_the_parts(client: Client, local_store: Store)
 
 def test_resource_is_made_once_per_worker(client: Client) -> None:
     """Twenty tasks find one load per process; a worker that replaces a dead one loads too."""
-    client.wait_for_workers(2)
+    client.wait_for_workers(2, timeout=120)
     dask_cluster.provide(client, "model", dask_work.load)
     seen = set(dask_cluster.map_parts(client, dask_work.loaded, range(20)))
     assert {pid for pid, _ in seen} <= set(client.run(os.getpid).values())
     assert len(seen) == len({pid for pid, _ in seen})
     os.kill(next(iter(seen))[0], signal.SIGKILL)
-    client.wait_for_workers(2)
+    client.wait_for_workers(2, timeout=120)
     again = set(dask_cluster.map_parts(client, dask_work.loaded, range(20)))
     assert len(again) == len({pid for pid, _ in again})
 
@@ -103,13 +104,41 @@ def test_error_names_the_part(client: Client) -> None:
     assert dask_cluster.map_parts(client, dask_work.fail_at_three, [1, 2]) == [1, 2]
 
 
-def test_part_that_kills_every_worker_is_an_error(client: Client) -> None:
-    """A part that takes worker after worker along ends in an error that names it and the likely cause."""
-    with pytest.raises(KilledWorker) as caught:
+def test_part_that_kills_every_worker_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that takes worker after worker along ends in an error that names it and the likely cause.
+
+    Which error depends on whether a worker died over the part, or while it started: Dask then gives it up.
+    """
+    monkeypatch.setenv("CMH_HOME", str(tmp_path))
+    monkeypatch.setattr(dask_cluster, "NO_WORKERS", "10s")
+    with (
+        dask_cluster.connect(workers=2, dashboard="127.0.0.1:0") as client,
+        pytest.raises((KilledWorker, NoWorkerError)) as caught,
+    ):
         dask_cluster.map_parts(client, dask_work.die, [7], describe="shard {}".format)
     assert "shard 7" in caught.value.__notes__[0]
     assert "memory_limit" in caught.value.__notes__[0]
-    client.wait_for_workers(2)
+
+
+def test_cluster_that_lost_its_workers_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the last worker has gone for good, tasks fail in place of waiting for ever."""
+    monkeypatch.setenv("CMH_HOME", str(tmp_path))
+    monkeypatch.setattr(dask_cluster, "NO_WORKERS", "1s")
+    with dask_cluster.connect(dashboard="127.0.0.1:0") as client:
+        client.cluster.scale(0)
+        with pytest.raises(NoWorkerError) as caught:
+            dask_cluster.map_parts(client, dask_work.fail_at_three, [1], describe="shard {}".format)
+    assert "shard 1" in caught.value.__notes__[0]
+
+
+def test_scheduler_without_workers_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A scheduler somewhere else that has no workers yet is used, and the log says what it waits for."""
+    with (
+        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
+        dask_cluster.connect(cluster.scheduler_address) as client,
+    ):
+        assert not client.nthreads()
+    assert "has no workers" in caplog.text
 
 
 def test_threads_are_as_set(client: Client) -> None:
