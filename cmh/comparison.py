@@ -18,6 +18,7 @@ RUNS = pa.schema(
         ("seed", pa.int32()),
         ("direction", pa.string()),
         ("map", pa.float64()),  # null where training failed
+        ("ndcg_at_100", pa.float64()),  # null there, and where reports have none: of cosines, of random bits
         ("chance", pa.float64()),
         ("minutes", pa.float64()),  # of training, wall time; null where it was not kept
         ("error", pa.string()),
@@ -29,33 +30,37 @@ SUMMARY = pa.schema(
         ("method", pa.string()),
         ("bits", pa.int32()),
         ("direction", pa.string()),
+        ("metric", pa.string()),
         ("seeds", pa.int32()),  # runs that ended well
-        ("map", pa.float64()),
+        ("value", pa.float64()),
         ("low", pa.float64()),  # 95% interval of the mean over seeds, by Student's t; null with one seed
         ("high", pa.float64()),
         ("minutes", pa.float64()),
         ("source", pa.string()),  # of a published figure; null for ours
     ]
 )
+METRICS = {"map": "MAP", "ndcg_at_100": "NDCG@100"}
 ARROWS = {"image_to_text": "image → text", "text_to_image": "text → image"}
 
 
 def summary(runs: pa.Table) -> pa.Table:
-    """One row per dataset, method, length and direction of a RUNS table."""
+    """One row per dataset, method, length, direction and metric of a RUNS table."""
     keys = ("dataset", "method", "bits", "direction")
     rows = sorted(runs.to_pylist(), key=lambda row: tuple(row[key] for key in keys))
     summed: list[dict[str, Any]] = []
     for key, group in groupby(rows, key=lambda row: tuple(row[key] for key in keys)):
         same = list(group)
-        values = [row["map"] for row in same if row["map"] is not None]
         minutes = [row["minutes"] for row in same if row["minutes"] is not None]
-        low, high = interval(values)
-        mean = float(np.mean(values)) if values else None
-        summed.append(
-            dict(zip(keys, key, strict=True))
-            | {"seeds": len(values), "map": mean, "low": low, "high": high}
-            | {"minutes": float(np.mean(minutes)) if minutes else None}
-        )
+        ended = sum(row["error"] is None for row in same)
+        for metric in METRICS:
+            values = [row[metric] for row in same if row[metric] is not None]
+            low, high = interval(values)
+            mean = float(np.mean(values)) if values else None
+            summed.append(
+                dict(zip(keys, key, strict=True))
+                | {"metric": metric, "seeds": ended, "value": mean, "low": low, "high": high}
+                | {"minutes": float(np.mean(minutes)) if minutes else None}
+            )
     return pa.Table.from_pylist(summed, SUMMARY)
 
 
@@ -68,9 +73,10 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     return mean - half, mean + half
 
 
-def table(summed: pa.Table, dataset: str, direction: str) -> list[dict[str, str]]:
-    """Rows of text, one per method and source: MAP and half its interval by length, minutes of training."""
-    rows = [r for r in summed.to_pylist() if (r["dataset"], r["direction"]) == (dataset, direction)]
+def table(summed: pa.Table, dataset: str, direction: str, metric: str = "map") -> list[dict[str, str]]:
+    """Rows of text, one per method and source: mean and half its interval by length, minutes of training."""
+    wanted = {"dataset": dataset, "direction": direction, "metric": metric}
+    rows = [row for row in summed.to_pylist() if wanted.items() <= row.items()]
     lengths = sorted({row["bits"] for row in rows})
     found: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
     for row in rows:
@@ -120,8 +126,8 @@ def named(method: str) -> str:
 
 
 def _cell(row: Mapping[str, Any]) -> str:
-    if row["map"] is None:
-        return "failed"
+    if row["value"] is None:
+        return "–" if row["seeds"] else "failed"
     if row["low"] is None:
-        return f"{row['map']:.3f}"
-    return f"{row['map']:.3f} ± {row['map'] - row['low']:.3f}"
+        return f"{row['value']:.3f}"
+    return f"{row['value']:.3f} ± {row['value'] - row['low']:.3f}"

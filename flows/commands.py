@@ -71,7 +71,7 @@ def compare(
     if as_json:
         show(summed.to_pylist(), as_json)
         return
-    for dataset in wanted.datasets:
+    for dataset in wanted.names:
         for direction, arrow in comparison.ARROWS.items():
             show(comparison.table(summed, dataset, direction), as_json, f"{dataset}, {arrow}, MAP")
     say(f"comparison: {made.local() / 'README.md'}")

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from cmh import comparison, figures, report
 from cmh.divergence import CollapsedCodes, NonFiniteLoss
-from data_catalog import published
+from data_catalog import catalog, published
 from flows import pipeline
 from flows.caching import artifact_task
 from flows.contenders import Contender, contender
@@ -30,7 +30,7 @@ from infra import artifacts
 from infra.artifacts import Draft, Ref, Target
 from infra.storage import Store, open_store
 
-REVISION = 3
+REVISION = 4
 LIMIT = "cross-modal-hashing"
 
 
@@ -49,7 +49,9 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
         ("scahn", "dspah"),
         description="files of cmh/methods, or method:variant; `cmh methods NAME` lists them",
     )
-    datasets: tuple[str, ...] = Field(("emoji",), description="entries of data_catalog")
+    datasets: tuple[str, ...] = Field(
+        ("emoji",), description="entries of data_catalog, or .yaml files of the same form"
+    )
     bits: tuple[int, ...] = Field((16, 32, 64), description="code lengths, each trained for")
     seeds: int = Field(3, ge=1, description="runs of each, with the seeds 0, 1, …")
     limit: int | None = Field(None, ge=32, description="only this many records of each dataset")
@@ -57,11 +59,24 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
     training: Training = Training()
 
     @model_validator(mode="after")
+    def _nothing_twice(self) -> "Comparison":
+        for what, names in (("datasets", self.names), ("methods", self.methods)):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                told = ", ".join(twice)
+                raise ValueError(f"{what} named {told} take part twice; leave one out, or rename it")
+        return self
+
+    @model_validator(mode="after")
     def _runs_are_possible(self) -> "Comparison":
         experiments = [run.experiment for run in self.runs()]
         for experiment in {(e.dataset, e.method): e for e in experiments}.values():
             experiment.check()
         return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the datasets, as their entries have them."""
+        return tuple(catalog.load(dataset).name for dataset in self.datasets)
 
     def runs(self) -> list[Run]:
         """The runs, those that share a dataset one after the other."""
@@ -99,7 +114,7 @@ def compare(wanted: Comparison, resources: Resources, tell: Callable[[str], None
     every = wanted.runs()
     for number, run in enumerate(every, start=1):
         experiment = run.experiment
-        key = f"{experiment.dataset}/{run.contender.name}/{experiment.bits}/{experiment.seed}"
+        key = f"{experiment.entry.name}/{run.contender.name}/{experiment.bits}/{experiment.seed}"
         with concurrency(LIMIT, occupy=1):
             made, found = _run(store, run, resources)
         rows += found
@@ -114,20 +129,21 @@ def compare(wanted: Comparison, resources: Resources, tell: Callable[[str], None
             tell(f"{number} of {len(every)}  {key}  {told}")
     target = Target(
         "comparison",
-        "-".join(wanted.datasets),
+        "-".join(wanted.names),
         config=wanted.model_dump(mode="json"),
         inputs=reports,
         revision=REVISION,
     )
-    return tables(store, target, pa.Table.from_pylist(rows, comparison.RUNS), wanted.datasets)
+    return tables(store, target, pa.Table.from_pylist(rows, comparison.RUNS), wanted.names)
 
 
 def _run(store: Store, run: Run, resources: Resources) -> tuple[Ref | None, list[dict[str, Any]]]:
     """One pipeline: its report, and a row per length and direction."""
-    about = {"dataset": run.experiment.dataset, "method": run.contender.name, "seed": run.experiment.seed}
+    experiment = run.experiment
+    about = {"dataset": experiment.entry.name, "method": run.contender.name, "seed": experiment.seed}
     places = list(product(run.lengths, report.CROSS_MODAL))
     try:
-        done = {one.ref.kind: one.ref for one in pipeline.start(run.experiment, resources)}
+        done = {one.ref.kind: one.ref for one in pipeline.start(experiment, resources)}
     except (CollapsedCodes, NonFiniteLoss) as error:
         return None, [about | {"bits": b, "direction": d, "error": str(error)} for b, d in places]
     metrics = artifacts.open_artifact(store, done["report"]).read_table("metrics.parquet")
@@ -141,8 +157,16 @@ def _figures(metrics: pa.Table, run: Run, bits: int, direction: str) -> dict[str
         "bits": bits,
         "direction": direction,
         "map": report.value(metrics, "map", direction, bits, ranking),
+        "ndcg_at_100": _ndcg(metrics, direction, bits, ranking),
         "chance": report.value(metrics, "chance", direction, bits),
     }
+
+
+def _ndcg(metrics: pa.Table, direction: str, bits: int, ranking: str | None) -> float | None:
+    """As the report has it: of codes as they are stored, and of no other ranking."""
+    rows = report.select(metrics, "ndcg_at_100", ranking or report.STORED[0])
+    found = [row["value"] for row in rows if (row["direction"], row["bits"]) == (direction, bits)]
+    return found[0] if found else None
 
 
 def _minutes(store: Store, model: Ref) -> float | None:
@@ -159,7 +183,10 @@ def tables(store: Store, draft: Draft, runs: pa.Table, datasets: tuple[str, ...]
     summed = comparison.summary(runs)
     lengths = set(summed["bits"].to_pylist())
     printed = [
-        figure._asdict() for name in datasets for figure in published.figures(name) if figure.bits in lengths
+        {"metric": "map", "value": figure.map} | figure._asdict()
+        for name in datasets
+        for figure in published.figures(name)
+        if figure.bits in lengths
     ]
     summed = pa.concat_tables([summed, pa.Table.from_pylist(printed, comparison.SUMMARY)])
     draft.write_table("runs.parquet", runs)
@@ -167,17 +194,18 @@ def tables(store: Store, draft: Draft, runs: pa.Table, datasets: tuple[str, ...]
     page, tex = ["# Comparison"], []
     for dataset in datasets:
         page.append(f"## {dataset}")
-        for direction in report.CROSS_MODAL:
-            rows = comparison.table(summed, dataset, direction)
-            title = f"MAP, {comparison.ARROWS[direction]}, {dataset}"
+        for (metric, name), direction in product(comparison.METRICS.items(), report.CROSS_MODAL):
+            rows = comparison.table(summed, dataset, direction, metric)
+            title = f"{name}, {comparison.ARROWS[direction]}, {dataset}"
             page += [f"{title}:", markdown(rows)]
             tex.append(comparison.latex(rows, f"{title}."))
         page += _draw(draft, summed, runs, dataset)
     page.append(
-        "MAP over the whole ranking, ties in expectation. ± is half the 95% interval of the mean over seeds "
-        "(Student's t); real-valued methods are ranked by the cosine of embeddings, of as many numbers as "
-        "codes have bits; minutes are wall time of training on the machine that ran it. Published figures "
-        "are for the papers' own splits and networks."
+        "MAP over the whole ranking: an item that shares any label is relevant. NDCG@100 over the first 100 "
+        "ranks: an item gains the labels that it shares. Ties in expectation; ± is half the 95% interval of "
+        "the mean over seeds (Student's t); real-valued methods are ranked by the cosine of embeddings, of "
+        "as many numbers as codes have bits; minutes are wall time of training on the machine that ran it. "
+        "Published figures are for the papers' own splits and networks."
     )
     draft.write_bytes("README.md", ("\n\n".join(page) + "\n").encode())
     draft.write_bytes("comparison.tex", ("\n\n".join(tex) + "\n").encode())
@@ -187,11 +215,12 @@ def _draw(draft: Draft, summed: pa.Table, runs: pa.Table, dataset: str) -> list[
     """MAP by length, a line per method; of a single length, a row per method.  Returns what shows it."""
     lines: dict[str, dict[str, dict[int, tuple[float, float, float]]]] = {d: {} for d in report.CROSS_MODAL}
     for row in summed.to_pylist():
-        if row["dataset"] != dataset or row["source"] is not None or row["map"] is None:
+        ours = {"dataset": dataset, "metric": "map", "source": None}
+        if not ours.items() <= row.items() or row["value"] is None:
             continue
         points = lines[row["direction"]].setdefault(comparison.named(row["method"]), {})
-        low, high = (row["map"] if end is None else end for end in (row["low"], row["high"]))
-        points[row["bits"]] = (row["map"], low, high)
+        low, high = (row["value"] if end is None else end for end in (row["low"], row["high"]))
+        points[row["bits"]] = (row["value"], low, high)
     floors = [r["chance"] for r in runs.to_pylist() if r["dataset"] == dataset and r["chance"] is not None]
     lengths = {bits for panel in lines.values() for points in panel.values() for bits in points}
     if not lengths:  # every training failed

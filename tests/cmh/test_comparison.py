@@ -12,7 +12,8 @@ T_OF_TWO = 4.302652729911275  # Student's t, 97.5%, two degrees of freedom: prin
 
 def run(method: str, seed: int, value: float | None, bits: int = 16, minutes: float | None = 2.0) -> dict:
     return {"dataset": "toy", "method": method, "bits": bits, "seed": seed, "direction": "image_to_text"} | {
-        "map": value, "chance": 0.1, "minutes": minutes, "error": None if value is not None else "collapsed",
+        "map": value, "ndcg_at_100": value and value / 2, "chance": 0.1, "minutes": minutes,
+        "error": None if value is not None else "collapsed",
     }  # fmt: skip
 
 
@@ -31,20 +32,21 @@ def summed() -> pa.Table:
 
 def test_means_and_intervals_are_those_by_hand() -> None:
     """Mean .6, standard deviation .1 of three: the interval is .6 ± t · .1 / sqrt(3)."""
-    a, b, c = summed().to_pylist()
+    a, _, b, graded, c, _ = summed().to_pylist()
     half = T_OF_TWO * 0.1 / math.sqrt(3)
-    assert (b["map"], b["low"], b["high"]) == pytest.approx((0.6, 0.6 - half, 0.6 + half), rel=1e-9)
+    assert (b["value"], b["low"], b["high"]) == pytest.approx((0.6, 0.6 - half, 0.6 + half), rel=1e-9)
+    assert (graded["value"], graded["high"]) == pytest.approx((0.3, 0.3 + half / 2), rel=1e-9)
+    assert (b["metric"], graded["metric"]) == ("map", "ndcg_at_100")
     assert (b["seeds"], b["minutes"]) == (3, 2.0)
-    assert (a["map"], a["low"], a["high"]) == (0.3, None, None)
-    assert (c["seeds"], c["map"]) == (0, None)
+    assert (a["value"], a["low"], a["high"]) == (0.3, None, None)
+    assert (c["seeds"], c["value"]) == (0, None)
 
 
 def test_a_table_has_a_row_per_method_and_a_column_per_length() -> None:
     """Failed runs say so; lengths that were not run stay empty; published figures come with their source."""
-    printed = {"dataset": "toy", "method": "b", "bits": 16, "direction": "image_to_text", "map": 0.9}
-    both = pa.concat_tables(
-        [summed(), pa.Table.from_pylist([printed | {"source": "Some paper"}], comparison.SUMMARY)]
-    )
+    printed = {"dataset": "toy", "method": "b", "bits": 16, "direction": "image_to_text"}
+    printed |= {"metric": "map", "value": 0.9, "source": "Some paper"}
+    both = pa.concat_tables([summed(), pa.Table.from_pylist([printed], comparison.SUMMARY)])
     rows = comparison.table(both, "toy", "image_to_text")
     assert [row["method"] for row in rows] == ["a", "b", "c", "b"]
     assert rows[0] == {
@@ -54,6 +56,15 @@ def test_a_table_has_a_row_per_method_and_a_column_per_length() -> None:
     assert rows[2]["16 bits"] == "failed"
     assert (rows[3]["16 bits"], rows[3]["published in"]) == ("0.900", "Some paper")
     assert comparison.table(both, "toy", "text_to_image") == []
+    graded = comparison.table(both, "toy", "image_to_text", "ndcg_at_100")
+    assert [row["16 bits"] for row in graded] == ["", "0.300 ± 0.124", "failed"]
+
+
+def test_what_no_report_has_is_not_called_failed() -> None:
+    """A run that ended well but has no NDCG shows a dash."""
+    runs = pa.Table.from_pylist([run("acmr", 0, 0.6) | {"ndcg_at_100": None}], comparison.RUNS)
+    (row,) = comparison.table(comparison.summary(runs), "toy", "image_to_text", "ndcg_at_100")
+    assert row["16 bits"] == "–"
 
 
 def test_real_valued_methods_are_marked() -> None:

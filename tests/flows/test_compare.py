@@ -1,16 +1,24 @@
-"""A comparison of two methods on drawings, end to end: which runs it makes, and what its tables say."""
+"""Comparisons: which runs they make, what their tables say, and one from end to end."""
+
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import yaml
 from pydantic import ValidationError
 
+from cmh import comparison, encode, hamming, histograms, metrics, ndcg, solver
 from flows import compare
 from flows.compare import Comparison
 from flows.contenders import NESTED_WEIGHT
 from flows.experiments import Experiment
-from infra import artifacts
+from infra import artifacts, storage
 from infra.artifacts import Target
 from infra.storage import Store
+from tests.flows import feature_pairs
+from tests.flows.command_line import cmh
+from tests.flows.feature_pairs import QUERY, TRAIN
+from tests.methods import shallow
 
 
 def test_every_method_meets_every_length_and_seed() -> None:
@@ -47,6 +55,15 @@ def test_maps_are_asked_for_where_the_settings_look_at_places(attention: str, gr
     assert experiment.grid == grid
     with pytest.raises(ValueError, match="looks at places" if grid > 1 else "no validation items"):
         experiment.model_copy(update={"dataset": "wiki"}).check()
+
+
+def test_nothing_takes_part_twice(tmp_path: Path) -> None:
+    """The same seeds twice would narrow the intervals; an own file may not have the name of another entry."""
+    with pytest.raises(ValidationError, match="methods named scm take part twice"):
+        Comparison(methods=("scm", "cca", "scm"))
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(feature_pairs.entry(tmp_path) | {"name": "emoji"}))
+    with pytest.raises(ValidationError, match="datasets named emoji take part twice"):
+        Comparison(methods=("scm",), datasets=("emoji", str(tmp_path / "own.yaml")))
 
 
 def test_variants_change_the_settings() -> None:
@@ -88,20 +105,68 @@ def test_tables_hold_our_runs_and_what_papers_print(local_store: Store) -> None:
     """Mean over seeds and the paper's row in both files; a failed run is told; one figure per dataset."""
     rows = [
         {"dataset": "mirflickr25k", "method": method, "bits": 16, "seed": seed, "direction": direction}
-        | {"map": value, "chance": 0.5, "minutes": 1.0, "error": None if value else "collapsed"}
+        | {
+            "map": value,
+            "ndcg_at_100": value and 0.6,
+            "chance": 0.5,
+            "minutes": 1.0,
+            "error": None if value else "collapsed",
+        }
         for method, values in {"dspah": (0.7, 0.8), "adah": (None, None)}.items()
         for seed, value in enumerate(values)
         for direction in ("image_to_text", "text_to_image")
     ]
-    runs = pa.Table.from_pylist(rows, compare.comparison.RUNS)
+    runs = pa.Table.from_pylist(rows, comparison.RUNS)
     target = Target("comparison", "mirflickr25k", {}, {}, 1)
     ref = compare.tables.compute(local_store, target, runs, ("mirflickr25k",)).ref
     made = artifacts.open_artifact(local_store, ref)
     page = made.read_bytes("README.md").decode()
     assert "0.750 ± 0.635" in page  # t of one degree of freedom, 12.706, times .05
+    assert "0.600 ± 0.000" in page
+    assert "Deep Similarity Preserving" not in page.split("NDCG@100")[1]  # papers print MAP
     assert "0.798" in page
     assert "failed" in page
     assert "Deep Similarity Preserving" in page
     assert r"0.750 $\pm$ 0.635" in made.read_bytes("comparison.tex").decode()
     assert made.read_table("runs.parquet").num_rows == 8
     assert {"map_mirflickr25k.png", "map_mirflickr25k.svg"} <= set(made.files)
+
+
+@pytest.mark.slow
+def test_a_comparison_from_the_command_line(
+    tmp_path: Path, cmh_home: Path, prefect_server: None, dask: str
+) -> None:
+    """Figures are the library's on the same matrices; variants share models; twice, nothing is computed."""
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(feature_pairs.entry(tmp_path)))
+    asked = ["compare", "--datasets", tmp_path / "small.yaml", "--methods", "scm", "scm:prefix"]
+    asked += ["--bits", 8, 16, "--seeds", 1, "--threads", 1, "--dask", dask]
+    called = cmh(*asked, "--json")
+    assert called.status == 0, called.err
+    found = {(row["method"], row["bits"], row["direction"], row["metric"]): row for row in called.rows}
+    assert {row["dataset"] for row in called.rows} == {"small"}
+    assert len(found) == len(called.rows) == 2 * 2 * 2 * 2
+    store = storage.open_store()
+    assert len(artifacts.list_artifacts(store, "model")) == 2  # of 8 and of 16 bits
+    for bits, trained, name in ((8, 8, "scm"), (16, 16, "scm"), (8, 16, "scm:prefix")):
+        method = shallow.build("scm", TRAIN, bits=trained)
+        solver.solve(method, TRAIN, seed=0)
+        query, database = (
+            hamming.pack(encode.encode(method, items, side)[:, :bits])
+            for items, side in ((QUERY, "image"), (TRAIN, "text"))
+        )
+        blocks, grades = [(database, TRAIN.label)], ndcg.grades(QUERY.label)
+        counts_QGD = histograms.grade_counts(query, QUERY.label, blocks, bits, grades=grades)
+        expected = {
+            "map": metrics.evaluate(query, database, QUERY.label, TRAIN.label, bits).map,
+            "ndcg_at_100": ndcg.ndcg(counts_QGD, 100).mean(),
+        }
+        for metric, value in expected.items():
+            row = found[name, bits, "image_to_text", metric]
+            assert row["value"] == pytest.approx(value)
+            assert row["seeds"] == 1
+    before = artifacts.published(store)
+    again = cmh(*asked)
+    assert again.status == 0, again.err
+    assert artifacts.published(store) == before
+    assert "3 of 3" in again.out
+    assert "scm:prefix" in again.out

@@ -11,7 +11,6 @@ import pytest
 import yaml
 import zarr
 from safetensors.numpy import load
-from scipy.io import savemat
 
 from cmh import encode as encoding
 from cmh import hamming, metrics, model, ranking, report, schema, solver
@@ -20,23 +19,14 @@ from flows.experiments import Evaluation, Experiment, Resources, Training
 from infra import artifacts
 from infra.artifacts import Ref
 from infra.storage import Store
+from tests.flows import feature_pairs
+from tests.flows.feature_pairs import QUERY, TRAIN
 from tests.methods import shallow
-
-TRAIN, QUERY = shallow.pairs(150, seed=1), shallow.pairs(30, seed=2)
 
 
 @pytest.fixture
 def entry(tmp_path: Path) -> dict[str, Any]:
-    """Fields of a catalog entry over a file of these pairs."""
-    parts = (("tr", TRAIN), ("te", QUERY))
-    held = {f"I_{part}": items.image[0][:, :, 0, 0] for part, items in parts}
-    held |= {f"T_{part}": items.text for part, items in parts} | {f"L_{part}": i.label for part, i in parts}
-    savemat(tmp_path / "small.mat", held)
-    return {
-        "name": "small", "title": "Small", "reader": "wiki", "options": {"labels": ["a", "b", "c", "d"]},
-        "sources": {"features": {"kind": "path", "path": str(tmp_path / "small.mat")}},
-        "split": {"published": True},
-    }  # fmt: skip
+    return feature_pairs.entry(tmp_path)
 
 
 def experiment(folder: Path, fields: dict[str, Any], method: str = "cmfh") -> Experiment:
