@@ -61,8 +61,14 @@ def compare(
     wanted: Many = Comparison(),  # noqa: B008 - frozen
     resources: Where = Resources(),  # noqa: B008 - frozen
     *,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
+    if dry_run:
+        rows = comparing.plan(wanted)
+        left = sum(row["to compute"] != "nothing" for row in rows)
+        show(rows, as_json, f"Plan: {left} of {len(rows)} runs have something to compute")
+        return
     reach.check_prefect()
     resources.check()
     ref = comparing.compare(wanted, resources, None if as_json else _tell)

@@ -105,6 +105,19 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
         )
 
 
+def plan(wanted: Comparison) -> list[dict[str, Any]]:
+    """What each run would compute; nothing is."""
+    return [
+        {"dataset": run.experiment.entry.name, "method": run.contender.name}
+        | {"bits": run.experiment.bits, "seed": run.experiment.seed}
+        | {
+            "to compute": ", ".join(s.stage for s in pipeline.plan(run.experiment) if s.state != "cached")
+            or "nothing"
+        }
+        for run in wanted.runs()
+    ]
+
+
 @flow(name="compare", persist_result=False, validate_parameters=False)
 def compare(wanted: Comparison, resources: Resources, tell: Callable[[str], None] | None = None) -> Ref:
     """Make every run that is not there yet, then the table; runs whose training fails are told in it."""

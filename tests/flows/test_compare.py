@@ -140,6 +140,9 @@ def test_a_comparison_from_the_command_line(
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(feature_pairs.entry(tmp_path)))
     asked = ["compare", "--datasets", tmp_path / "small.yaml", "--methods", "scm", "scm:prefix"]
     asked += ["--bits", 8, 16, "--seeds", 1, "--threads", 1, "--dask", dask]
+    planned = cmh(*asked, "--dry-run", "--json").rows
+    assert [(row["method"], row["bits"]) for row in planned] == [("scm", 8), ("scm", 16), ("scm:prefix", 16)]
+    assert {row["to compute"] for row in planned} == {"features, dataset, model, codes, report"}
     called = cmh(*asked, "--json")
     assert called.status == 0, called.err
     found = {(row["method"], row["bits"], row["direction"], row["metric"]): row for row in called.rows}
@@ -165,6 +168,7 @@ def test_a_comparison_from_the_command_line(
             assert row["value"] == pytest.approx(value)
             assert row["seeds"] == 1
     before = artifacts.published(store)
+    assert {row["to compute"] for row in cmh(*asked, "--dry-run", "--json").rows} == {"nothing"}
     again = cmh(*asked)
     assert again.status == 0, again.err
     assert artifacts.published(store) == before
