@@ -227,11 +227,14 @@ def _encode_images(waiting: Sequence[str], model: Path, resources: Resources) ->
     if resources.dask is None and len(waiting) <= TASK:
         yield _gathered(waiting, [_encode(_load(place), _task(waiting))])
         return
-    with dask_cluster.connect(resources.dask, workers=resources.threads, threads=1) as client:
-        dask_cluster.provide(client, "collection model", partial(_load, place))
+    with (
+        dask_cluster.connect(resources.dask, workers=resources.threads, threads=1) as client,
+        dask_cluster.provided(client, partial(_load, place)) as provided,
+    ):
         for names in _chunks(waiting, PART):
             tasks = [_task(some) for some in _chunks(names, TASK)]
-            found = dask_cluster.map_parts(client, _on_worker, tasks, describe=lambda task: task.names[0])
+            work = partial(_on_worker, provided)
+            found = dask_cluster.map_parts(client, work, tasks, describe=lambda task: task.names[0])
             yield _gathered(names, found)
 
 
@@ -253,8 +256,8 @@ def _gathered(
     return np.concatenate([codes_NP for codes_NP, _ in found]), kept, rejected
 
 
-def _on_worker(task: Task) -> tuple[Codes, dict[str, str]]:
-    return _encode(dask_cluster.resource("collection model"), task)
+def _on_worker(provided: str, task: Task) -> tuple[Codes, dict[str, str]]:
+    return _encode(dask_cluster.resource(provided), task)
 
 
 def _encode(model: Model, task: Task) -> tuple[Codes, dict[str, str]]:

@@ -78,16 +78,16 @@ def encode(
     with (
         publish.progress("encoding", total) as advance,
         dask_cluster.connect(resources.dask, workers=resources.threads, threads=1) as client,
+        dask_cluster.provided(client, partial(_load, store, model)) as provided,
     ):
         advance(total - sum(part.stop - part.start for part in waiting))
-        dask_cluster.provide(client, "model", partial(_load, store, model))
 
         def done(part: Part, _: None) -> None:
             files = [f"codes.zarr/{name}/c/{part.start // ROWS}/0" for name in arrays]
             draft.finish_part(_name(part), files)
             advance(part.stop - part.start)
 
-        dask_cluster.map_parts(client, _encode, waiting, describe=_name, on_done=done)
+        dask_cluster.map_parts(client, partial(_encode, provided), waiting, describe=_name, on_done=done)
     schema.validate(zarr.open_group(out, mode="r"), arrays)
     if "unified.safetensors" in trained.files:
         draft.write_bytes("unified.safetensors", trained.read_bytes("unified.safetensors"))
@@ -127,9 +127,9 @@ def _load(store: Store, model: Ref) -> Model:
     return models.load(artifacts.open_artifact(store, model).local())
 
 
-def _encode(part: Part) -> None:
+def _encode(provided: str, part: Part) -> None:
     """On a worker: encode and write one shard of each modality."""
-    model: Model = dask_cluster.resource("model")
+    model: Model = dask_cluster.resource(provided)
     dataset, source = (zarr.open_group(place, mode="r") for place in (part.dataset, part.source))
     out = zarr.open_group(part.out, mode="r+")
     items = read_items(

@@ -75,9 +75,9 @@ def features(
     with (
         publish.progress("features", total) as advance,
         dask_cluster.connect(resources.dask, workers=resources.threads, threads=1) as client,
+        dask_cluster.provided(client, partial(_load, backbone.name, weights)) as provided,
     ):
         advance(total - sum(part.stop - part.start for part in waiting))
-        dask_cluster.provide(client, "backbone", partial(_load, backbone.name, weights))
 
         def done(part: Part, _: None) -> None:
             shard = part.start // ROWS
@@ -86,7 +86,7 @@ def features(
             )
             advance(part.stop - part.start)
 
-        dask_cluster.map_parts(client, _extract, waiting, describe=_name, on_done=done)
+        dask_cluster.map_parts(client, partial(_extract, provided), waiting, describe=_name, on_done=done)
 
 
 def _weights(backbone: Backbone) -> str:
@@ -125,12 +125,12 @@ def _load(name: str, weights: str) -> backbones.Backbone:
     return backbones.load(name, weights).eval().to(memory_format=torch.channels_last)
 
 
-def _extract(part: Part) -> None:
+def _extract(provided: str, part: Part) -> None:
     """On a worker: compute and write one shard of every array."""
     image: Any = zarr.open_group(part.images, mode="r")["image"]
     out: Any = zarr.open_group(part.out, mode="r+")
     found = extraction.extract(
-        dask_cluster.resource("backbone"),
+        dask_cluster.resource(provided),
         np.asarray(image[part.start : part.stop]),
         image_size=part.image_size,
         grid=part.grid,

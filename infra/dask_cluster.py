@@ -8,6 +8,7 @@ through a private network.
 
 import functools
 import logging
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -101,7 +102,7 @@ def map_parts(
             except (KilledWorker, NoWorkerError) as error:
                 error.add_note(
                     f"while working on {describe(parts[index])}; workers died, most often for lack of "
-                    "memory: use fewer workers, or raise memory_limit"
+                    "memory: use fewer of them (--threads), or a machine with more"
                 )
                 raise
             except Exception as error:
@@ -114,19 +115,27 @@ def map_parts(
     return [results[index] for index in range(len(parts))]
 
 
-def provide(client: Client, name: str, factory: Callable[[], Any]) -> None:
-    """Call `factory` once on every worker, also on those that join later; tasks get it by `resource(name)`.
+@contextmanager
+def provided(client: Client, factory: Callable[[], Any]) -> Iterator[str]:
+    """Call `factory` once on every worker, also on those that join within the block.
 
+    Yields the name by which parts ask for what it returned, `resource(name)`: one of its own each time, as
+    several runs may share a cluster.
     Raises: what the factory raises.
     """
     _check_importable(factory)
+    name = f"cmh-{uuid.uuid4().hex}"
     client.register_plugin(_Provide(name, factory))
+    try:
+        yield name
+    finally:
+        client.unregister_worker_plugin(name)
 
 
 def resource(name: str) -> Any:
-    """On a worker: what the factory of `provide(client, name, factory)` returned there."""
+    """On a worker: what the factory of `provided` returned there."""
     if name not in _resources:
-        raise RuntimeError(f"no resource {name!r} on this worker; call dask_cluster.provide first")
+        raise RuntimeError(f"no resource {name!r} on this worker; use it within dask_cluster.provided")
     return _resources[name]
 
 
@@ -134,15 +143,14 @@ _resources: dict[str, Any] = {}
 
 
 class _Provide(WorkerPlugin):  # type: ignore[misc]  # distributed is untyped
-    def __init__(self, resource_name: str, factory: Callable[[], Any]) -> None:
-        self.name = f"cmh-{resource_name}"
-        self.resource_name, self.factory = resource_name, factory
+    def __init__(self, name: str, factory: Callable[[], Any]) -> None:
+        self.name, self.factory = name, factory
 
     def setup(self, worker: Any) -> None:
-        _resources[self.resource_name] = self.factory()
+        _resources[self.name] = self.factory()
 
     def teardown(self, worker: Any) -> None:
-        _resources.pop(self.resource_name, None)
+        _resources.pop(self.name, None)
 
 
 def _check_importable(function: Callable[..., Any]) -> None:

@@ -48,10 +48,16 @@ def load() -> tuple[int, float]:
     return os.getpid(), time.time()
 
 
-def loaded(_: int) -> tuple[int, float]:
+def loaded(name: str, _: int) -> tuple[int, float]:
     """What `load` returned on this worker."""
     time.sleep(0.02)
-    return dask_cluster.resource("model")
+    return dask_cluster.resource(name)
+
+
+def found(name: str, _: int) -> str:
+    """The resource of this name."""
+    time.sleep(0.02)
+    return dask_cluster.resource(name)
 
 
 def fail_at_three(part: int) -> int:

@@ -80,19 +80,35 @@ def test_results_keep_the_order_of_the_parts(client: Client, local_store: Store)
 def test_resource_is_made_once_per_worker(client: Client) -> None:
     """Twenty tasks find one load per process; a worker that replaces a dead one loads too."""
     client.wait_for_workers(2, timeout=120)
-    dask_cluster.provide(client, "model", dask_work.load)
-    seen = set(dask_cluster.map_parts(client, dask_work.loaded, range(20)))
-    assert {pid for pid, _ in seen} <= set(client.run(os.getpid).values())
-    assert len(seen) == len({pid for pid, _ in seen})
-    os.kill(next(iter(seen))[0], signal.SIGKILL)
-    client.wait_for_workers(2, timeout=120)
-    again = set(dask_cluster.map_parts(client, dask_work.loaded, range(20)))
-    assert len(again) == len({pid for pid, _ in again})
+    with dask_cluster.provided(client, dask_work.load) as name:
+        seen = set(dask_cluster.map_parts(client, partial(dask_work.loaded, name), range(20)))
+        assert {pid for pid, _ in seen} <= set(client.run(os.getpid).values())
+        assert len(seen) == len({pid for pid, _ in seen})
+        os.kill(next(iter(seen))[0], signal.SIGKILL)
+        client.wait_for_workers(2, timeout=120)
+        again = set(dask_cluster.map_parts(client, partial(dask_work.loaded, name), range(20)))
+        assert len(again) == len({pid for pid, _ in again})
+    with pytest.raises(RuntimeError, match="no resource"):  # it went with the block
+        dask_cluster.map_parts(client, partial(dask_work.loaded, name), [0])
+
+
+def test_runs_that_share_a_cluster_keep_their_own_resources(client: Client) -> None:
+    """The model of a second run on the same workers does not take the place of the first one's."""
+    with (
+        Client(client.scheduler.address) as other,
+        dask_cluster.provided(client, partial(str, "first")) as first,
+        dask_cluster.provided(other, partial(str, "second")) as second,
+    ):
+        found = [
+            set(dask_cluster.map_parts(who, partial(dask_work.found, name), range(8)))
+            for who, name in ((client, first), (other, second))
+        ]
+    assert found == [{"first"}, {"second"}]
 
 
 def test_missing_resource_says_what_to_do() -> None:
     """A resource that was not provided is an error with a remedy."""
-    with pytest.raises(RuntimeError, match=r"'other'.*provide first"):
+    with pytest.raises(RuntimeError, match=r"'other'.*dask_cluster.provided"):
         dask_cluster.resource("other")
 
 
@@ -117,7 +133,7 @@ def test_part_that_kills_every_worker_is_an_error(tmp_path: Path, monkeypatch: p
     ):
         dask_cluster.map_parts(client, dask_work.die, [7], describe="shard {}".format)
     assert "shard 7" in caught.value.__notes__[0]
-    assert "memory_limit" in caught.value.__notes__[0]
+    assert "--threads" in caught.value.__notes__[0]
 
 
 def test_cluster_that_lost_its_workers_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
