@@ -22,6 +22,7 @@ from infra.storage import Store, home
 
 MAX_FAILURES = 3  # times that lost workers are replaced, each going on from the last checkpoint
 KEPT = 2  # checkpoints: the last may be half committed when a worker dies
+_PATIENCE = 30.0  # seconds for a cluster to start an actor
 
 log = logging.getLogger(__name__)
 
@@ -30,20 +31,56 @@ log = logging.getLogger(__name__)
 def connect(address: str | None = None, *, cpus: int | None = None, dashboard: bool = True) -> Iterator[str]:
     """Be connected to Ray within the block; yields the dashboard's URL, or "".
 
-    address: None or "local" starts Ray on this machine, with `cpus` CPUs; else "host:port" of a cluster,
-    whose token is found by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.
-    Raises: ConnectionError if there is no cluster at the address.
+    address: None or "local" starts Ray on this machine, with `cpus` CPUs; else "host:port" of a cluster of
+    which this machine is a node, and whose token is found by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.
+    Raises: ConnectionError if there is no cluster at the address, or none that can be used from here.
     """
     authenticate()
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")  # runs appear in the dashboard
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local = address in (None, "local")
     options = {"num_cpus": cpus, "include_dashboard": dashboard} if local else {}
-    context = ray.init("local" if local else address, configure_logging=False, log_to_driver=False, **options)
     try:
+        context = ray.init(
+            "local" if local else address, configure_logging=False, log_to_driver=False, **options
+        )
+    except RuntimeError as error:  # this machine has no raylet
+        raise ConnectionError(f"{_unusable(address)}: {error}") from error
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"{_unusable(address)}: nobody answers, or it asks for another token than RAY_AUTH_TOKEN or the "
+            f"file RAY_AUTH_TOKEN_PATH holds: {error}"
+        ) from error
+    try:
+        if not local:
+            _check_actors(address)
         yield f"http://{context.dashboard_url}" if context.dashboard_url else ""
     finally:
         ray.shutdown()
+
+
+def _unusable(address: str | None) -> str:
+    return f"the Ray cluster at {address or 'local'} cannot be used from this machine"
+
+
+class _Nothing:
+    def answer(self) -> None: ...
+
+
+def _check_actors(address: str | None) -> None:
+    """A cluster without a token starts no actor of a process that asks for one, and says nothing of it."""
+    actor = ray.remote(_Nothing).options(num_cpus=0).remote()
+    try:
+        ray.get(actor.answer.remote(), timeout=_PATIENCE)
+    except ray.exceptions.GetTimeoutError:
+        log.warning("the Ray cluster at %s is slow to start actors; training waits for it", address)
+    except ray.exceptions.ActorDiedError as error:
+        raise ConnectionError(
+            f"{_unusable(address)}: it starts no actors, most likely as it asks for no token; start it with "
+            "RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN everywhere, or, where nobody else reaches its "
+            "ports, set RAY_AUTH_MODE=disabled here"
+        ) from error
+    ray.kill(actor)
 
 
 def train(
@@ -88,6 +125,12 @@ def train(
 def _check_room(wanted: dict[str, int], workers: int) -> None:
     """Ray would wait for what it has not, for ever and without a word."""
     there = ray.cluster_resources()
+    largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    if wanted["CPU"] // workers > largest:
+        raise ValueError(
+            f"a worker asks for {wanted['CPU'] // workers} CPUs, and the largest node of this Ray has "
+            f"{largest:.0f}; give fewer --threads, which the workers share"
+        )
     for what, count in wanted.items():
         if count > there.get(what, 0):
             raise ValueError(

@@ -1,8 +1,13 @@
 """Ray as the pipeline starts it: with a token, a dashboard that answers, and its end with the block."""
 
 import os
+import socket
 import stat
+import subprocess
+import sys
+import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -56,8 +61,60 @@ def test_local_ray_answers_and_ends_with_the_block():
         room = {"store": open_store(), "folder": "model/x/ray-run", "workers": 2, "cpus": 1}
         with pytest.raises(ValueError, match="2 workers ask for 2 CPUs, and this Ray has 1"):
             ray_cluster.train(dict, {}, gpu=False, **room)
+        with pytest.raises(
+            ValueError, match="a worker asks for 2 CPUs, and the largest node of this Ray has 1"
+        ):
+            ray_cluster.train(dict, {}, gpu=False, **{**room, "workers": 1, "cpus": 2})
         with pytest.raises(ValueError, match="1 workers ask for 1 GPUs, and this Ray has 0"):
             ray_cluster.train(dict, {}, gpu=True, **{**room, "workers": 1})
     started = set(psutil.Process().children(recursive=True)) - before
     _, alive = psutil.wait_procs(started, timeout=20)
     assert not alive
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Iterator[Callable[[dict[str, str]], str]]:
+    """Starts a Ray head of its own with these variables; gives its address."""
+    started = []
+
+    def start(variables: dict[str, str]) -> str:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+        address = f"127.0.0.1:{port}"
+        command = ["ray", "start", "--head", "--block", "--port", str(port), "--node-ip-address", "127.0.0.1"]
+        command += ["--num-cpus", "1", "--include-dashboard", "false", "--disable-usage-stats"]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        with (tmp_path / "ray.log").open("w") as file:
+            process = subprocess.Popen(
+                command, env=os.environ | {"PATH": path} | variables, stdout=file, stderr=file
+            )
+        started.append(process)
+        for _ in range(120):
+            if "Ray runtime started" in (tmp_path / "ray.log").read_text():
+                return address
+            time.sleep(0.5)
+        raise RuntimeError((tmp_path / "ray.log").read_text())
+
+    yield start
+    for process in started:
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        psutil.wait_procs(children, timeout=20)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cmh_home", "no_token")
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        ({"RAY_AUTH_MODE": "disabled"}, "starts no actors, most likely as it asks for no token"),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "b" * 64}, "asks for another token"),
+    ],
+)
+def test_a_cluster_with_another_token_is_refused(head, theirs: dict[str, str], message: str):
+    """Before any work, with what to do; Ray itself would end the training without a reason."""
+    address = head(theirs)
+    with pytest.raises(ConnectionError, match=message), ray_cluster.connect(address):
+        pass
+    assert not ray.is_initialized()
