@@ -255,8 +255,15 @@ def main() -> None:
     logging.set_up()
     try:
         sys.exit(app(sys.argv[1:]))
-    except (ValueError, OSError) as error:  # OSError: a disk is full, a folder is not to be read
+    except _mendable() as error:
         notes = "".join(f"\n({note})" for note in getattr(error, "__notes__", ()))
         told = logging.mask(f"{error}{notes}")
         Console(stderr=True).print("cmh:", told, style="red", highlight=False, markup=False)
         sys.exit(2)
+
+
+def _mendable() -> tuple[type[Exception], ...]:
+    """ValueError; OSError, as when a disk is full; and a training gone wrong, if any training was begun."""
+    divergence = sys.modules.get("cmh.divergence")
+    lost = (divergence.CollapsedCodes, divergence.NonFiniteLoss) if divergence else ()
+    return (ValueError, OSError, *lost)

@@ -35,7 +35,7 @@ def _command(until: str) -> Any:
         as_json: Json = False,
     ) -> None:
         if dry_run:
-            show([_planned(step) for step in pipeline.plan(experiment, until)], as_json, "Plan")
+            show([_planned(step) for step in pipeline.plan(experiment, resources, until)], as_json, "Plan")
             return
         reach.check_prefect()
         started = time.perf_counter()
@@ -65,12 +65,11 @@ def compare(
     as_json: Json = False,
 ) -> None:
     if dry_run:
-        rows = comparing.plan(wanted)
+        rows = comparing.plan(wanted, resources)
         left = sum(row["to compute"] != "nothing" for row in rows)
         show(rows, as_json, f"Plan: {left} of {len(rows)} runs have something to compute")
         return
     reach.check_prefect()
-    resources.check()
     ref = comparing.compare(wanted, resources, None if as_json else _tell)
     made = artifacts.open_artifact(storage.open_store(), ref)
     summed = made.read_table("comparison.parquet")

@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, model_validator
 from cmh import comparison, figures, report
 from cmh.divergence import CollapsedCodes, NonFiniteLoss
 from data_catalog import catalog, published
-from flows import pipeline
+from flows import feasible, pipeline
 from flows.caching import artifact_task
 from flows.contenders import Contender, contender
 from flows.experiments import Backbone, Evaluation, Experiment, Resources, Training
@@ -105,13 +105,15 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
         )
 
 
-def plan(wanted: Comparison) -> list[dict[str, Any]]:
+def plan(wanted: Comparison, resources: Resources) -> list[dict[str, Any]]:
     """What each run would compute; nothing is."""
     return [
         {"dataset": run.experiment.entry.name, "method": run.contender.name}
         | {"bits": run.experiment.bits, "seed": run.experiment.seed}
         | {
-            "to compute": ", ".join(s.stage for s in pipeline.plan(run.experiment) if s.state != "cached")
+            "to compute": ", ".join(
+                s.stage for s in pipeline.plan(run.experiment, resources) if s.state != "cached"
+            )
             or "nothing"
         }
         for run in wanted.runs()
@@ -125,6 +127,8 @@ def compare(wanted: Comparison, resources: Resources, tell: Callable[[str], None
     rows: list[dict[str, Any]] = []
     reports: dict[str, str] = {}
     every = wanted.runs()
+    for run in every:  # now, and not when its turn comes
+        feasible.check(run.experiment, resources)
     for number, run in enumerate(every, start=1):
         experiment = run.experiment
         key = f"{experiment.entry.name}/{run.contender.name}/{experiment.bits}/{experiment.seed}"

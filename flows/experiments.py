@@ -5,14 +5,13 @@ machine.  `Resources` says where and with how much; it never changes a result.  
 function below that returns an `Experiment`; change one with `model_copy(update=...)`.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cmh import clip_vit, methods, readers
+from cmh import clip_vit, methods, nested, pool, readers
 from data_catalog import catalog
 from flows import reach
 
@@ -39,6 +38,11 @@ class Backbone(_Settings):
     def _is_possible(self) -> "Backbone":
         if self.name == "clip_vit_b32":
             clip_vit.check(self.image_size, self.image_size)
+        if self.name == "cnn_f" and self.weights == "default":
+            raise ValueError(
+                "there are no default weights of cnn_f; give the path of a .safetensors file with the names "
+                "of cmh.cnn_f, or weights 'none' and frozen=false to train it from nothing"
+            )
         return self
 
 
@@ -153,14 +157,17 @@ class Experiment(_Settings):
         """Refuse what the entry alone tells cannot work, before anything is fetched.
 
         Raises:
-            ValueError: the method needs what the dataset does not bring, or there is no such dataset.
+            ValueError: there is no such dataset, or the settings do not go together with it or each other.
         """
         method, entry = methods.load(self.method), self.entry
         if self.images is not None and self.items is not None:
             given = {"images": self.images.expanduser(), "items": self.items.expanduser()}
             for _ in readers.load("folder").read(given, {}):  # no image is opened yet
                 pass
+        nested.check(method, self.bits, self.training.weights)
         if readers.brings_vectors(entry.reader):
+            if self.limit is not None:
+                raise ValueError(f"{entry.name} brings features and is taken whole; leave out --limit")
             if method.sequences:
                 raise ValueError(
                     f"{self.method} reads words in their order, and {entry.name} brings text features, no "
@@ -170,6 +177,22 @@ class Experiment(_Settings):
                 raise ValueError(
                     f"{self.method} looks at places of an image, and {entry.name} brings image features, no "
                     f"images; take another dataset or method, or leave that out (`cmh methods {self.method}`)"
+                )
+        else:
+            if isinstance(entry.split, catalog.Published):
+                raise ValueError(
+                    f"{entry.name}: the reader {entry.reader!r} knows no publisher's split; give shares of "
+                    "query, validation and train"
+                )
+            if self.backbone.frozen and self.backbone.weights == "none":
+                raise ValueError(
+                    "a frozen backbone with random weights gives features of nothing; use weights 'default' "
+                    "or a file, or frozen=false to train it"
+                )
+            if methods.solved(self.method) and not self.backbone.frozen:
+                raise ValueError(
+                    f"{self.method} is solved for, on features; leave out --backbone.no-frozen, or take a "
+                    "method that trains"
                 )
         if not methods.solved(self.method) and not entry.split.validation:
             raise ValueError(
@@ -190,11 +213,17 @@ class Resources(_Settings):
     workers: int = Field(1, ge=1, description="training processes; the global batch is split over them")
     gpu: bool = Field(False, description="one GPU per training process")
     threads: int = Field(
-        os.cpu_count() or 1, ge=1, description="CPU threads of this machine, for every engine"
+        pool.chosen_threads(None), ge=1, description="CPU threads of this machine, for every engine"
     )
-    ray: str | None = Field(None, description="address of a Ray cluster; without it, Ray is started here")
+    ray: str | None = Field(
+        None,
+        description="address of a Ray cluster that this machine is a node of; without it, Ray is started "
+        "here",
+    )
     dask: str | None = Field(
-        None, description="address of a Dask scheduler; without it, Dask is started here"
+        None,
+        description="address of a Dask scheduler, whose workers see the same store and folders; without it, "
+        "Dask is started here",
     )
 
     def check(self) -> None:

@@ -45,7 +45,11 @@ class Part:
 
 def target(images: Ref, backbone: Backbone, grid: int = 1) -> Target:
     """The features of these images; `grid` > 1 adds maps of that side, for methods that look at places."""
-    config = {"backbone": backbone.name, "weights": _weights(backbone), "image_size": backbone.image_size}
+    config = {
+        "backbone": backbone.name,
+        "weights": sources.identity_of_weights(backbone),
+        "image_size": backbone.image_size,
+    }
     config |= {"grid": grid, "rows": ROWS, "batch": BATCH}
     name = f"{images.name}-{backbone.name}"
     return Target("features", name, config, inputs={"images": images.content}, revision=REVISION)
@@ -87,16 +91,6 @@ def features(
             advance(part.stop - part.start)
 
         dask_cluster.map_parts(client, partial(_extract, provided), waiting, describe=_name, on_done=done)
-
-
-def _weights(backbone: Backbone) -> str:
-    """What the weights are.  Raises: ValueError if they are random."""
-    if backbone.weights == "none":
-        raise ValueError(
-            "a frozen backbone with random weights gives features of nothing; use weights 'default' or a "
-            "file, or frozen=false to train it"
-        )
-    return sources.identity_of_weights(backbone)
 
 
 def _create(group: zarr.Group, total: int, channels: tuple[int, ...], grid: int) -> dict[str, int]:

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import zarr
 from prefect import Flow, flow
 
-from cmh import methods, nested, readers, schema
-from flows import encode, evaluate, features, preprocess, publish, train, vectors
+from cmh import methods, readers, schema
+from flows import encode, evaluate, feasible, features, preprocess, publish, train, vectors
 from flows.experiments import Backbone, Evaluation, Experiment, Resources, Training
 from infra import artifacts
 from infra.artifacts import Ref, Target
@@ -51,8 +51,7 @@ class Planned:
 
 def steps(store: Store, experiment: Experiment, resources: Resources) -> Generator[Step, Ref, None]:
     """Preprocess, extract features, train, encode and evaluate, in this order."""
-    experiment.check()
-    resources.check()
+    feasible.check(experiment, resources)
     images, dataset, source = yield from _data(store, experiment, resources)
 
     wanted_model = train.target(experiment, dataset, source)
@@ -123,7 +122,6 @@ def _check_stage(experiment: Experiment, until: str) -> None:
 
 def _check(store: Store, dataset: Ref, experiment: Experiment) -> None:
     """What training would refuse, before features are computed for it."""
-    nested.check(methods.load(experiment.method), experiment.bits, experiment.training.weights)
     group = zarr.open_group(artifacts.open_artifact(store, dataset).zarr("dataset.zarr"), mode="r")
     items = schema.array(group, "split/train").shape[0]
     solved = methods.solved(experiment.method)
@@ -145,8 +143,7 @@ def _check(store: Store, dataset: Ref, experiment: Experiment) -> None:
 def start(experiment: Experiment, resources: Resources, until: str = "report") -> list[Done]:
     """Run the pipeline as far as `until`, as the Prefect flow `cross-modal-hashing`."""
     _check_stage(experiment, until)
-    experiment.check()  # `steps` does so too; here it is before Prefect's server is started for the run
-    resources.check()
+    feasible.check(experiment, resources)  # as `steps`; here, before Prefect's server is started for the run
     done: list[Done] = _chain.with_options(flow_run_name=f"{experiment.method}-{experiment.entry.name}")(
         experiment, resources, until
     )
@@ -174,14 +171,14 @@ def _chain(experiment: Experiment, resources: Resources, until: str) -> list[Don
     return done
 
 
-def plan(experiment: Experiment, until: str = "report") -> list[Planned]:
+def plan(experiment: Experiment, resources: Resources, until: str = "report") -> list[Planned]:
     """Look every step up and compute nothing.  The address of a step is known once the one before is done."""
     _check_stage(experiment, until)
     store = open_store()
     wanted = stages(experiment)
     wanted = wanted[: wanted.index(until) + 1]
     planned: list[Planned] = []
-    going = steps(store, experiment, Resources())
+    going = steps(store, experiment, resources)
     step = next(going)
     for stage in wanted:
         ref = artifacts.lookup(store, step.target)

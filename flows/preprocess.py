@@ -26,7 +26,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from cmh import labels, readers, schema, splits, transforms
 from cmh.readers import Record
-from data_catalog.catalog import Entry, Published
+from data_catalog.catalog import Entry
 from flows import publish, sources, unfit
 from flows.caching import artifact_task
 from flows.experiments import Resources
@@ -65,12 +65,7 @@ def images_target(entry: Entry, limit: int | None = None) -> Target:
 
 
 def dataset_target(images: Ref, entry: Entry, limit: int | None = None) -> Target:
-    """The dataset over these images.  Raises: ValueError, for want of a split that this reader can give."""
-    if isinstance(entry.split, Published):
-        raise ValueError(
-            f"{entry.name}: the reader {entry.reader!r} knows no publisher's split; give shares of query, "
-            "validation and train"
-        )
+    """The dataset over these images."""
     settings = entry.model_dump(mode="json", include={"text", "labels", "split"})
     config = _origin(entry, limit) | settings
     return Target("dataset", entry.name, config, inputs={"images": images.content}, revision=DATASET_REVISION)

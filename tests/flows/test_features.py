@@ -75,12 +75,6 @@ def test_the_number_of_workers_changes_no_bit(images, weights, tmp_path, monkeyp
     assert two.ref.content == one.ref.content
 
 
-def test_random_weights_are_refused(images):
-    """Features of an untrained network would be kept as if they meant something."""
-    with pytest.raises(ValueError, match="random weights"):
-        features.target(images, Backbone(weights="none"))
-
-
 def test_target_depends_on_the_file_not_on_its_name(images, weights, tmp_path):
     """A copy of the weights gives the same target; other weights another."""
     copy = tmp_path / "copy.safetensors"

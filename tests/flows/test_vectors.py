@@ -14,7 +14,7 @@ from safetensors.numpy import load
 
 from cmh import encode as encoding
 from cmh import hamming, metrics, model, ranking, report, schema, solver
-from flows import encode, evaluate, pipeline, preprocess, retrieval, train, vectors
+from flows import encode, evaluate, pipeline, retrieval, train, vectors
 from flows.experiments import Evaluation, Experiment, Resources, Training
 from infra import artifacts
 from infra.artifacts import Ref
@@ -170,14 +170,10 @@ def test_real_valued_embeddings_go_all_the_way(
 def test_shares_are_no_split_of_a_publisher(
     local_store: Store, tmp_path: Path, entry: dict[str, Any]
 ) -> None:
-    """Shares for a dataset with a split of its own, and the reverse, are refused with what to write."""
+    """Shares for a dataset with a split of its own are refused with what to write."""
     entry["split"] = {"query": 0.1, "validation": 0.1, "train": 1.0}
     with pytest.raises(ValueError, match="published: true"):
         prepared(local_store, experiment(tmp_path, entry))
-    entry |= {"reader": "folder", "split": {"published": True}}
-    images = Ref(kind="images", name="x", identity="0" * 64, content="0" * 64)
-    with pytest.raises(ValueError, match="knows no publisher's split"):
-        preprocess.dataset_target(images, experiment(tmp_path, entry).entry)
 
 
 def test_text_features_have_no_order_of_words(

@@ -1,0 +1,53 @@
+"""What is refused before any work: each case once failed only after images, features or training had begun."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from flows import feasible
+from flows.experiments import Backbone, Experiment, Resources, Training
+from tests.flows import feature_pairs
+
+
+@pytest.mark.parametrize(
+    ("settings", "resources", "message"),
+    [
+        ({"training": Training(prefixes={"128": 1.0})}, {}, "a prefix must have 1 to 63 of 64 bits, got 128"),
+        ({"method": "cca", "training": Training(prefixes={"16": 1.0})}, {}, "no loss of its codes alone"),
+        ({"backbone": Backbone(weights="none")}, {}, "random weights"),
+        ({"backbone": Backbone(weights="/no/such.pth")}, {}, "/no/such.pth"),
+        ({"method": "cca", "backbone": Backbone(frozen=False)}, {}, "leave out --backbone.no-frozen"),
+        ({"training": Training(precision="bfloat16")}, {}, "bfloat16 needs a GPU; add --gpu"),
+        ({}, {"workers": 3}, "a batch of 64 cannot be split evenly over 3 workers; use 63"),
+        ({"dataset": "wiki", "method": "cca", "limit": 100}, {}, "taken whole; leave out --limit"),
+    ],
+)
+def test_what_cannot_work_is_refused(
+    settings: dict[str, Any], resources: dict[str, Any], message: str
+) -> None:
+    """Without fetching or decoding anything, and with what to do."""
+    with pytest.raises((ValueError, OSError), match=message):
+        feasible.check(Experiment(**settings), Resources(**resources))
+
+
+def test_a_backbone_without_default_weights_is_refused() -> None:
+    """CNN-F has none that can be fetched."""
+    with pytest.raises(ValidationError, match="no default weights of cnn_f"):
+        Backbone(name="cnn_f")
+
+
+def test_a_publishers_split_that_the_reader_does_not_know(tmp_path: Path) -> None:
+    """Only readers of features know one."""
+    own = feature_pairs.entry(tmp_path) | {"reader": "folder"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+    with pytest.raises(ValueError, match="knows no publisher's split; give shares"):
+        feasible.check(Experiment(dataset=str(tmp_path / "own.yaml")), Resources())
+
+
+def test_what_works_is_not_refused() -> None:
+    """The demonstration's settings, and nested codes, pass."""
+    feasible.check(Experiment(), Resources())
+    feasible.check(Experiment(training=Training(prefixes={"16": 0.1})), Resources(workers=2))
