@@ -97,7 +97,9 @@ class Experiment(_Settings):
         description="short: what the method recommends for few epochs on frozen features; paper: its Config",
     )
     settings: dict[str, Any] = Field(
-        default_factory=dict, description="fields of the method's Config, over the recipe"
+        default_factory=dict,
+        description="fields of the method's Config, over the recipe; lists as JSON: "
+        "--settings '{\"stages\": [-2, -1]}'",
     )
     seed: int = Field(0, ge=0)
     limit: int | None = Field(
@@ -135,7 +137,9 @@ class Experiment(_Settings):
             CatalogError: there is none, or it is malformed.
         """
         if self.images is not None and self.items is not None:
-            return catalog.folder_entry(self.images, self.items)
+            own = catalog.folder_entry(self.images, self.items)
+            stored = catalog.Images(size=max(own.images.size, self.backbone.image_size))
+            return own.model_copy(update={"images": stored})  # no smaller than the network reads
         return catalog.load(self.dataset)
 
     @property

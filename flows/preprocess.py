@@ -90,11 +90,15 @@ def images(store: Store, draft: Draft, entry: Entry, limit: int | None, resource
     ):
         advance(len(records) - sum(part.stop - part.start for part in waiting))
 
+        damaged: dict[str, str] = {}
+
         def done(part: Part, reasons: dict[str, str]) -> None:
             draft.write_json(_reasons(part), reasons)
             files = [f"images.zarr/image/c/{part.start // rows}/0/0/0", _reasons(part)]
             draft.finish_part(_name(part), files)
             advance(part.stop - part.start)
+            damaged.update(reasons)
+            unfit.stop_if_damaged(entry, damaged, len(records))  # at once, and not after all the others
 
         dask_cluster.map_parts(client, _decode, waiting, describe=_name, on_done=done)
     reasons: dict[str, str] = {}

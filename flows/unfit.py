@@ -58,7 +58,8 @@ def stop_if_damaged(entry: Entry, reasons: dict[str, str], total: int) -> None:
     if len(reasons) > entry.max_rejected * total:
         shown = "\n".join(f"  {name}: {reason}" for name, reason in list(reasons.items())[:SHOWN])
         raise ValueError(
-            f"{entry.name}: {len(reasons)} of {total} items are unusable, more than "
+            f"{entry.name}: at least {len(reasons)} of {total} items are unusable, more than "
             f"{entry.max_rejected:.0%}:\n{shown}\n"
-            "mend them, or raise max_rejected in the catalog entry to leave them out"
+            "mend them, or leave them out: raise max_rejected in the catalog entry (of a folder of your own, "
+            "write one as data_catalog/README.md shows; named `folder` it keeps what is decoded)"
         )

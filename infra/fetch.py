@@ -76,7 +76,10 @@ def url(address: str, sha256: str, *, progress: Progress | None = None) -> Path:
         return final
     partial = final.with_name(final.name + ".partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    _download(address, partial, progress)
+    try:
+        _download(address, partial, progress)
+    except FetchError as error:
+        raise FetchError(f"{error}; or put a copy of the file at {final}") from error
     return _accept(partial, final, "sha256", sha256, address, progress)
 
 

@@ -122,7 +122,7 @@ class S3Store:
     @property
     def _fs(self) -> Any:
         # fsspec keeps one instance per process, thread and set of options, so this is cheap and fork-safe
-        return s3fs.S3FileSystem(use_listings_cache=False, config_kwargs=TIMEOUTS)
+        return s3fs.S3FileSystem(**_options())
 
     def _key(self, path: str) -> str:
         return f"{self._root}/{checked(path)}" if path else self._root
@@ -151,9 +151,16 @@ class S3Store:
             raise StorageError(f"{self.url}/{path} at {endpoint}: {error}; {REMEDY}") from error
 
 
+def _options() -> dict[str, Any]:
+    """Of every file system; botocore by itself reads AWS_DEFAULT_REGION only."""
+    region = os.environ.get("AWS_REGION")
+    client = {"region_name": region} if region else {}
+    return {"use_listings_cache": False, "config_kwargs": TIMEOUTS, "client_kwargs": client}
+
+
 def _asynchronous() -> Any:
     """The file system that Zarr drives in its own event loop."""
-    fs = s3fs.S3FileSystem(asynchronous=True, use_listings_cache=False, config_kwargs=TIMEOUTS)
+    fs = s3fs.S3FileSystem(asynchronous=True, **_options())
     if id(fs) not in _closing:  # s3fs closes connections by itself only in its own loop
         _closing.add(id(fs))
         atexit.register(lambda: fs._s3 and sync(fs._s3creator.__aexit__(None, None, None)))

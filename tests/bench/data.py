@@ -5,6 +5,7 @@ as those of learnt codes are.  NUS-WIDE's labels are the real ones where `shared
 beside the checkout (images with at least one of the 21 most frequent concepts), else drawn with its counts.
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from cmh import hamming
 
-NUSWIDE = Path(__file__).parents[3] / "shared" / "data" / "nuswide_labels" / "mul_label_ids.txt"
+_SHARED = Path(os.environ.get("CMH_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+NUSWIDE = _SHARED / "nuswide_labels" / "mul_label_ids.txt"
 _NUSWIDE_COUNTS = (
     74190, 54087, 51577, 35264, 33887, 22561, 17835, 15051, 14345, 13392, 11307,
     9524, 8605, 8418, 7875, 6327, 6099, 5404, 5352, 5239, 5099,

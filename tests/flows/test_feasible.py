@@ -1,4 +1,4 @@
-"""What is refused before any work: each case once failed only after images, features or training had begun."""
+"""What is refused before any work: each case once failed only after images or features had been made."""
 
 from pathlib import Path
 from typing import Any
@@ -51,3 +51,10 @@ def test_what_works_is_not_refused() -> None:
     """The demonstration's settings, and nested codes, pass."""
     feasible.check(Experiment(), Resources())
     feasible.check(Experiment(training=Training(prefixes={"16": 0.1})), Resources(workers=2))
+
+
+def test_own_images_are_stored_as_large_as_the_network_reads_them(tmp_path: Path) -> None:
+    """Never smaller, to be enlarged again; 96 pixels at least, for the eye."""
+    given = {"images": tmp_path, "items": tmp_path / "items.csv"}
+    for read, stored in ((224, 224), (128, 128), (32, 96)):
+        assert Experiment(**given, backbone=Backbone(image_size=read)).entry.images.size == stored

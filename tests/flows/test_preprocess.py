@@ -164,7 +164,7 @@ def test_too_many_damaged_items_stop_the_run(tmp_path, resources):
     """The default is 1 %; the message lists them and says what to do."""
     entry = folder_entry(tmp_path, ROWS, broken=["3.png"])
     with pytest.raises(
-        ValueError, match=r"1 of 20 items are unusable, more than 1%:\n  3\.png: .*\nmend them"
+        ValueError, match=r"at least 1 of 20 items are unusable, more than 1%:\n  3\.png: .*\nmend them"
     ):
         build(entry, resources)
     assert artifacts.list_artifacts(open_store()) == []

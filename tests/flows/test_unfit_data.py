@@ -79,12 +79,15 @@ def newest_run() -> FlowRun:
         (no_labels, "no item has a label, so nothing tells which pairs belong together"),
         (one_label, "there is only one label, 'cat'"),
         (duplicate, "folder: 1 id(s) occur twice, such as 4.png"),
-        (empty_text, "folder: 1 of 30 items are unusable, more than 1%:\n  29.png: its text is empty"),
+        (
+            empty_text,
+            "folder: at least 1 of 30 items are unusable, more than 1%:\n  29.png: its text is empty",
+        ),
         (
             missing_image,
-            "folder: 1 of 30 items are unusable, more than 1%:\n  7.png: image file 7.png is missing",
+            "at least 1 of 30 items are unusable, more than 1%:\n  7.png: image file 7.png is missing",
         ),
-        (corrupt_image, "folder: 1 of 30 items are unusable, more than 1%:\n  7.jpg: "),
+        (corrupt_image, "folder: at least 1 of 30 items are unusable, more than 1%:\n  7.jpg: "),
         (few, "folder has 24 training items, and 64 bits in batches of 64 need at least 64"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",

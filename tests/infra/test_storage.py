@@ -12,6 +12,7 @@ import pytest
 import s3fs
 import zarr
 
+from infra import s3
 from infra.storage import StorageError, Store, default_url, home, open_store
 from tests import s3_server
 
@@ -181,3 +182,11 @@ def _refuses_reading(store: Store) -> None:
     for operation in (store.read_bytes, store.digest, store.sizes, store.folders):
         with pytest.raises(StorageError):
             operation("there")
+
+
+def test_the_region_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS_REGION counts, which botocore by itself does not read."""
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert s3._options()["client_kwargs"] == {"region_name": "eu-west-1"}
+    monkeypatch.delenv("AWS_REGION")
+    assert s3._options()["client_kwargs"] == {}
