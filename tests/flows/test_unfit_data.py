@@ -85,7 +85,7 @@ def newest_run() -> FlowRun:
         ),
         (
             missing_image,
-            "at least 1 of 30 items are unusable, more than 1%:\n  7.png: image file 7.png is missing",
+            "folder: at least 1 of 30 items are unusable, more than 1%:\n  7.png: image file 7.png is",
         ),
         (corrupt_image, "folder: at least 1 of 30 items are unusable, more than 1%:\n  7.jpg: "),
         (few, "folder has 24 training items, and 64 bits in batches of 64 need at least 64"),
