@@ -73,7 +73,7 @@ class SCAHN(Towers):
             "beta": 0.5,
             "relevant_weight": "balanced",
             "text": "words",
-            "keep": "least",  # better on emoji, see the README
+            "keep": "least",  # better on emoji, see FIGURES.md
         }
     )
     VARIANTS = MappingProxyType({"without_attention": {"attention": False}, "last_stage": {"stages": 1}})
