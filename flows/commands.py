@@ -154,7 +154,8 @@ def index(
     Parameters
     ----------
     source
-        a folder of images, searched with all folders in it, or a .txt file with one text a line
+        a folder of images, searched with all folders in it, or a .txt file with one text a line; images are
+        known by their path as it is given, so give the folder the same way each time
     to
         folder of the collection, new or to be added to; it holds the model too, and can be moved
     model
