@@ -122,13 +122,15 @@ def test_report(made: dict[str, Reading]):
 
 def test_prefect_shows_the_run(workspace: Workspace, made: dict[str, Reading]):
     """MAP table, figures and places of the artifacts are Prefect artifacts of a run that ended COMPLETED."""
-    shown = {one.key: one for one in prefect(lambda client: client.read_artifacts()) if one.key}
+    found = prefect(lambda client: client.read_artifacts())
+    shown = {one.key: one for one in found if one.key}
     name = made["report"].ref.name
     assert [row["direction"] for row in json.loads(shown[f"{name}-map"].data)][:2] == [
         "image → text", "text → image",
     ]  # fmt: skip
     assert shown[f"{name}-pr-curves"].data.startswith("data:image/png;base64,")
-    assert all(one.ref.address in shown["artifacts"].data for one in made.values())
+    places = [one.data for one in found if one.key == "artifacts"]  # other tests' runs show theirs too
+    assert any(all(one.ref.address in place for one in made.values()) for place in places)
 
 
 def test_second_run_computes_nothing(workspace: Workspace, first: Called):
