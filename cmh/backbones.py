@@ -111,8 +111,7 @@ def load(name: str, weights: str | Path = "default") -> Backbone:
         ValueError: unknown name, missing or unfitting file.
         OSError: the default weights could not be downloaded.
     """
-    if name not in NAMES:
-        raise ValueError(f"backbone {name!r} unknown; available: {', '.join(NAMES)}")
+    check(name, weights)
     if name == "efficientnet_lite0":
         network: nn.Module = efficientnet.EfficientNetLite0()
         channels, mean, std = efficientnet.CHANNELS, (127.0,) * 3, (128.0,) * 3  # as its weights expect
@@ -133,6 +132,19 @@ def load(name: str, weights: str | Path = "default") -> Backbone:
         _fill(network, state, f"{weights} weights of {name}")
     pretrained = weights if weights in ("default", "none") else Path(weights).name
     return Backbone(network, channels, str(pretrained), mean=mean, std=std)
+
+
+def check(name: str, weights: str | Path, image_size: int | None = None) -> None:
+    """Refuse with a ValueError a backbone that cannot be, or that cannot read square images of this size."""
+    if name not in NAMES:
+        raise ValueError(f"backbone {name!r} unknown; available: {', '.join(NAMES)}")
+    if name == "cnn_f" and weights == "default":
+        raise ValueError(
+            "there are no default weights of cnn_f; give the path of a .safetensors file with the names of "
+            "cmh.cnn_f, or choose weights 'none' to train it from nothing"
+        )
+    if name == "clip_vit_b32" and image_size is not None:
+        clip_vit.check(image_size, image_size)
 
 
 class ResNetStages(nn.Module):
@@ -159,11 +171,6 @@ class ResNetStages(nn.Module):
 
 
 def _downloaded(name: str) -> dict[str, Tensor]:
-    if name == "cnn_f":
-        raise ValueError(
-            "there are no default weights of cnn_f; give the path of a .safetensors file with the names of "
-            'cmh.cnn_f, or choose weights "none"'
-        )
     if name == "clip_vit_b32":
         return _read(clip_vit.download())
     weights = torchvision.models.get_model_weights(name).DEFAULT

@@ -20,9 +20,10 @@ class NonFiniteLoss(RuntimeError):
 
     def __str__(self) -> str:
         bad = ", ".join(f"{name} = {value}" for name, value in self.terms.items() if not math.isfinite(value))
+        kept = "; the checkpoint of the epoch before is good" if self.epoch > 1 else ""
         return (
             f"{bad} in phase {self.phase!r}, step {self.step} of epoch {self.epoch} "
-            f"(all terms: {self.terms}); lower the learning rate; the checkpoint of the epoch before is good"
+            f"(all terms: {self.terms}); lower the learning rate{kept}"
         )
 
 

@@ -49,6 +49,17 @@ class Config:
     patience: int | None = None  # epochs without a better validation MAP before stopping; None: never
     prefixes: dict[int, float] = field(default_factory=dict)  # nested: shorter length → weight of its loss
 
+    def check(self, workers: int, gpu: bool) -> None:
+        """Refuse with a ValueError what cannot work on so many workers, with or without a GPU each."""
+        settings.positive(self, "epochs", "batch_size")
+        if self.batch_size % workers:
+            raise ValueError(
+                f"a batch of {self.batch_size} cannot be split evenly over {workers} workers; use "
+                f"{workers * max(1, round(self.batch_size / workers))}"
+            )
+        if self.precision == "bfloat16" and not gpu:
+            raise ValueError("precision bfloat16 needs a GPU for each worker; use float32 on a CPU")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
@@ -266,13 +277,7 @@ def _check(method: Method, train: Items, validation: Items, config: Config) -> N
     if not method.phases:
         raise ValueError(f"{type(method).__name__} has no phases to train in; use cmh.solver.solve")
     nested.check(type(method), method.bits, config.prefixes)
-    settings.positive(config, "epochs", "batch_size")
-    workers = parallel.world_size()
-    if config.batch_size % workers:
-        allowed = workers * max(1, round(config.batch_size / workers))
-        raise ValueError(
-            f"a batch of {config.batch_size} cannot be split evenly over {workers} workers; use {allowed}"
-        )
+    config.check(parallel.world_size(), gpu=device_of(method).type == "cuda")
     if len(train) < config.batch_size:
         raise ValueError(
             f"{len(train)} training items are fewer than one batch of {config.batch_size}; lower batch_size"
@@ -292,5 +297,3 @@ def _check(method: Method, train: Items, validation: Items, config: Config) -> N
         )
     if not len(validation):
         raise ValueError("there are no validation items to choose the best epoch by; enlarge that split")
-    if config.precision == "bfloat16" and device_of(method).type != "cuda":
-        raise ValueError("precision bfloat16 needs a GPU; use float32 on a CPU")

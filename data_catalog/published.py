@@ -16,7 +16,7 @@ class Figure(NamedTuple):
     method: str
     bits: int
     direction: str  # image_to_text or text_to_image
-    map: float
+    value: float
     source: str
 
 

@@ -200,7 +200,7 @@ def tables(store: Store, draft: Draft, runs: pa.Table, datasets: tuple[str, ...]
     summed = comparison.summary(runs)
     lengths = set(summed["bits"].to_pylist())
     printed = [
-        {"metric": "map", "value": figure.map} | figure._asdict()
+        {"metric": "map"} | figure._asdict()
         for name in datasets
         for figure in published.figures(name)
         if figure.bits in lengths

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cmh import clip_vit, methods, nested, pool, readers
+from cmh import backbones, methods, nested, pool, readers, trainer
 from data_catalog import catalog
 from flows import reach
 
@@ -36,13 +36,7 @@ class Backbone(_Settings):
 
     @model_validator(mode="after")
     def _is_possible(self) -> "Backbone":
-        if self.name == "clip_vit_b32":
-            clip_vit.check(self.image_size, self.image_size)
-        if self.name == "cnn_f" and self.weights == "default":
-            raise ValueError(
-                "there are no default weights of cnn_f; give the path of a .safetensors file with the names "
-                "of cmh.cnn_f, or weights 'none' and frozen=false to train it from nothing"
-            )
+        backbones.check(self.name, self.weights, self.image_size)
         return self
 
 
@@ -156,6 +150,12 @@ class Experiment(_Settings):
         """
         recipe = methods.load(self.method).SHORT if self.recipe == "short" else {}
         return methods.config(self.method, bits=self.bits, **{**recipe, **self.settings})
+
+    @property
+    def trainer_config(self) -> trainer.Config:
+        """What `cmh.trainer` is told of all this."""
+        training = self.training.model_dump() | {"prefixes": self.training.weights}
+        return trainer.Config(seed=self.seed, **training)
 
     def check(self) -> None:
         """Refuse what the entry alone tells cannot work, before anything is fetched.

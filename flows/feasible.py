@@ -1,24 +1,32 @@
 """What can be refused before any work: settings that do not go together, or not with this machine."""
 
+from functools import cache
+
+from cmh import methods, readers
 from flows import sources
 from flows.experiments import Experiment, Resources
+from infra import ray_cluster
 
 
 def check(experiment: Experiment, resources: Resources) -> None:
     """Refuse a run that would end in an error once its data is there.
 
     Raises:
-        ValueError, OSError: by `Experiment.check` and `Resources.check`; a backbone's file that is not there;
-            a batch that the workers cannot share; bfloat16 without a GPU.
+        ValueError, OSError: by `Experiment.check` and `Resources.check`; by `cmh.trainer.Config.check`; a
+            backbone's file that is not there; a Ray that cannot be used from here.
     """
     experiment.check()
     resources.check()
-    sources.identity_of_weights(experiment.backbone)
-    batch, workers = experiment.training.batch_size, resources.workers
-    if batch % workers:
-        raise ValueError(
-            f"a batch of {batch} cannot be split evenly over {workers} workers; use "
-            f"{workers * max(1, round(batch / workers))}"
-        )
-    if experiment.training.precision == "bfloat16" and not resources.gpu:
-        raise ValueError("precision bfloat16 needs a GPU; add --gpu, or use float32 on a CPU")
+    if not readers.brings_vectors(experiment.entry.reader):
+        sources.identity_of_weights(experiment.backbone)
+    if not methods.solved(experiment.method):
+        experiment.trainer_config.check(resources.workers, resources.gpu)
+        if resources.ray is not None:
+            _join(resources.ray)
+
+
+@cache  # a comparison asks for each of its runs
+def _join(address: str) -> None:
+    """Connect and leave again: a Ray may answer and still take no work from this machine."""
+    with ray_cluster.connect(address):
+        pass

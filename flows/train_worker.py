@@ -53,12 +53,6 @@ class Job:
         """All fields of the method's Config."""
         return asdict(self.experiment.config)
 
-    @property
-    def config(self) -> trainer.Config:
-        training = self.experiment.training
-        settings = training.model_dump() | {"prefixes": training.weights}
-        return trainer.Config(seed=self.experiment.seed, **settings)
-
 
 @dataclass(frozen=True)
 class Data:
@@ -94,7 +88,7 @@ def _train(job: Job) -> None:
         method,
         data.train,
         data.validation,
-        job.config,
+        job.experiment.trainer_config,
         state=state,
         on_epoch=_keeper(store, job, seconds),
     )

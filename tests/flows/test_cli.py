@@ -239,6 +239,18 @@ def test_ls(workspace: Workspace, address: dict[str, str]):
 
 
 @pytest.mark.slow
+def test_a_training_gone_wrong_ends_in_one_line(workspace: Workspace):
+    """With the phase, the step and what to do, as any mistake; and without a model."""
+    settings = '{"lr": 1e30}'
+    called = cmh("run", *workspace.data, *workspace.small, "--method", "chn", "--settings", settings)
+    assert called.status == 2
+    told = called.err.splitlines()[-1]
+    assert told.startswith("cmh: "), told
+    assert "lower the learning rate" in told
+    assert not any("chn" in row["address"] for row in cmh("ls", "model", "--json").rows)
+
+
+@pytest.mark.slow
 def test_pull_damage_and_mend(workspace: Workspace, address: dict[str, str], tmp_path: Path):
     """A pulled artifact is whole; one flipped bit is found and its file named; pulling again mends it."""
     pulled, back = tmp_path / "pulled", tmp_path / "back"

@@ -1,5 +1,8 @@
 """What is refused before any work: each case once failed only after images or features had been made."""
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ from pydantic import ValidationError
 
 from flows import feasible
 from flows.experiments import Backbone, Experiment, Resources, Training
+from infra import ray_cluster
 from tests.flows import feature_pairs
 
 
@@ -20,7 +24,7 @@ from tests.flows import feature_pairs
         ({"backbone": Backbone(weights="none")}, {}, "random weights"),
         ({"backbone": Backbone(weights="/no/such.pth")}, {}, "/no/such.pth"),
         ({"method": "cca", "backbone": Backbone(frozen=False)}, {}, "leave out --backbone.no-frozen"),
-        ({"training": Training(precision="bfloat16")}, {}, "bfloat16 needs a GPU; add --gpu"),
+        ({"training": Training(precision="bfloat16")}, {}, "bfloat16 needs a GPU"),
         ({}, {"workers": 3}, "a batch of 64 cannot be split evenly over 3 workers; use 63"),
         ({"dataset": "wiki", "method": "cca", "limit": 100}, {}, "taken whole; leave out --limit"),
     ],
@@ -31,6 +35,34 @@ def test_what_cannot_work_is_refused(
     """Without fetching or decoding anything, and with what to do."""
     with pytest.raises((ValueError, OSError), match=message):
         feasible.check(Experiment(**settings), Resources(**resources))
+
+
+@pytest.fixture
+def listening() -> Iterator[str]:
+    """An address that accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_ray_that_cannot_be_used_is_refused(listening: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any work, but only where Ray is to train.  `tests.infra.test_ray_cluster` asks real ones."""
+
+    @contextmanager
+    def refuse(address: str) -> Iterator[str]:
+        raise ConnectionError(f"{address} takes no work")
+        yield
+
+    monkeypatch.setattr(ray_cluster, "connect", refuse)
+    with pytest.raises(ConnectionError, match=f"{listening} takes no work"):
+        feasible.check(Experiment(), Resources(ray=listening))
+    feasible.check(Experiment(method="cca"), Resources(ray=listening))
+
+
+def test_weights_are_not_asked_for_where_the_dataset_brings_features() -> None:
+    """Nothing would read them."""
+    feasible.check(
+        Experiment(dataset="wiki", method="cca", backbone=Backbone(weights="/no/such.pth")), Resources()
+    )
 
 
 def test_a_backbone_without_default_weights_is_refused() -> None:
