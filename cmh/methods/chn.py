@@ -18,6 +18,7 @@ Shape suffixes: B = batch, K = bits, D = text dimensions, L = labels.
 
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -39,9 +40,10 @@ class Config:
     lambda_: float = 0.01  # weight of the quantisation: torchcmh
     lr: float = 3e-4  # ours, of Adam
     decay: float = 0.1  # ours, of lr over all epochs
+    relevant_weight: float | Literal["balanced"] = 1.0  # ours; 1 is the published loss
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "hidden", "lr", "decay")
+        settings.positive(self, "bits", "hidden", "lr", "decay", "relevant_weight")
         settings.not_negative(self, "margin", "lambda_")
 
 
@@ -49,7 +51,8 @@ class CHN(LinearTowers):
     """Image: last stage, average, linear, tanh.  Text: linear, ReLU, linear, tanh."""
 
     config: Config
-    SHORT = MappingProxyType({"hidden": 1024})
+    # Relevant pairs are rare where labels are many: unweighted, their term drowns and codes hardly learn.
+    SHORT = MappingProxyType({"hidden": 1024, "lr": 1e-3, "decay": 0.03, "relevant_weight": "balanced"})
     squashed = True
 
     @property
@@ -61,16 +64,20 @@ class CHN(LinearTowers):
         """Terms `inter`, over all image-text pairs of the global batch, and `quantisation`."""
         config = self.config
         (image_BK, text_BK), s_BB = whole_batch(codes, batch)
+        weight = memory.weight_of_relevant(config.relevant_weight)
         quantisation = [cosine_quantisation(u_BK, config.margin) for u_BK in codes]
         return {
-            "inter": cosine_margin(image_BK, text_BK, s_BB, config.margin),
+            "inter": cosine_margin(image_BK, text_BK, s_BB, config.margin, weight),
             "quantisation": config.lambda_ * torch.stack(quantisation).sum(),
         }
 
 
-def cosine_margin(u_BK: Tensor, v_BK: Tensor, s_BB: Tensor, margin: float) -> Tensor:
-    """L = mean_ij max(0, margin - (2 s_ij - 1) cos(u_i, v_j))^2."""
-    return functional.relu(margin - (2 * s_BB - 1) * losses.cosine(u_BK, v_BK)).square().mean()
+def cosine_margin(
+    u_BK: Tensor, v_BK: Tensor, s_BB: Tensor, margin: float, relevant_weight: float = 1.0
+) -> Tensor:
+    """L = mean_ij w_ij max(0, margin - (2 s_ij - 1) cos(u_i, v_j))^2, w_ij as `cmh.losses.pair_weights`."""
+    hinge_BB = functional.relu(margin - (2 * s_BB - 1) * losses.cosine(u_BK, v_BK))
+    return (losses.pair_weights(s_BB, relevant_weight) * hinge_BB.square()).mean()
 
 
 def cosine_quantisation(u_BK: Tensor, margin: float) -> Tensor:

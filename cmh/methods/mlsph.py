@@ -16,6 +16,8 @@ Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = 
 """
 
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -37,7 +39,8 @@ class Config:
     alpha: float = 1.0  # weight of the pairs across modalities
     beta: float = 1.4  # weight of the pairs within a modality
     gamma: float = 0.1  # weight of the quantisation
-    lr: float = 10**-1.5  # SGD without momentum, both towers
+    optimizer: Literal["sgd", "adam"] = "sgd"  # of both towers
+    lr: float = 10**-1.5  # SGD without momentum
     decay: float = 10**-4.5  # of lr over all epochs, to 1e-6
 
     def __post_init__(self) -> None:
@@ -49,6 +52,7 @@ class MLSPH(Towers):
     """Image: last stage, average, linear, tanh.  Text: words at several scales, two hidden layers, tanh."""
 
     config: Config
+    SHORT = MappingProxyType({"hidden": 1024, "optimizer": "adam", "lr": 1e-3, "decay": 0.03})
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
@@ -69,7 +73,7 @@ class MLSPH(Towers):
     @property
     def phases(self) -> tuple[Phase, ...]:
         """A pass over the images, then one over the texts."""
-        return in_turn(Optimizer(kind="sgd", lr=self.config.lr, decay=self.config.decay))
+        return in_turn(Optimizer(kind=self.config.optimizer, lr=self.config.lr, decay=self.config.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Terms `inter`, `intra` and `quantisation`, each with its weight.

@@ -26,7 +26,8 @@ Shape suffixes: B = batch, K = bits, F = features, D = text dimensions, L = labe
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,10 +56,11 @@ class Config:
     lr_text: float = 10**-3.5  # authors' code
     lr_discriminator: float = 1e-3  # authors' code
     decay: float = 0.1  # ours, of all rates over all epochs
+    relevant_weight: float | Literal["balanced"] = 1.0  # ours; 1 is the published loss
 
     def __post_init__(self) -> None:
         settings.positive(self, "bits", "hidden", "features", "decay")
-        settings.positive(self, "lr_label", "lr_image", "lr_text", "lr_discriminator")
+        settings.positive(self, "relevant_weight", "lr_label", "lr_image", "lr_text", "lr_discriminator")
         settings.not_negative(self, "alpha", "gamma", "eta", "beta", "delta")
 
 
@@ -72,6 +74,9 @@ class Semantics(NamedTuple):
 
 class SSAH(Method):
     """Label, image and text network, and a discriminator for each of the latter."""
+
+    # Relevant pairs are rare where labels are many: unweighted, longer codes are the worse for it.
+    SHORT = MappingProxyType({"hidden": 1024, "relevant_weight": "balanced"})
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
@@ -124,7 +129,7 @@ class SSAH(Method):
         """
         if phase == "label":
             taught: Semantics = self.label_tower(batch.labels_BL)
-            return self._lessons(taught, taught, batch)
+            return self._lessons(taught, taught, batch, memory)
         with torch.no_grad():
             teacher: Semantics = self.label_tower(batch.labels_BL)
         side: Side = "image" if phase.startswith("image") else "text"
@@ -136,7 +141,7 @@ class SSAH(Method):
         if phase != side:
             true_B1: Tensor = adversary(teacher.features_BF)
             return {"discrimination": ((true_B1 - 1).square().mean() + judged_B1.square().mean()) / 2}
-        terms = self._lessons(taught, teacher, batch)
+        terms = self._lessons(taught, teacher, batch, memory)
         return terms | {"adversarial": self.config.delta * (judged_B1 - 1).square().mean()}
 
     def encode_image(self, image: Stages) -> Tensor:
@@ -156,13 +161,17 @@ class SSAH(Method):
             taught = self.text_tower(batch.text_BD)
         return taught
 
-    def _lessons(self, taught: Semantics, teacher: Semantics, batch: Batch) -> dict[str, Tensor]:
+    def _lessons(
+        self, taught: Semantics, teacher: Semantics, batch: Batch, memory: CodeMemory
+    ) -> dict[str, Tensor]:
         c = self.config
         labels_BL = parallel.gather(batch.labels_BL)
         s_BB = losses.relevance(labels_BL, labels_BL)
+        weight = memory.weight_of_relevant(c.relevant_weight)
 
         def pairs(teaching: Tensor, learning: Tensor) -> Tensor:
-            return losses.pairwise_nll(parallel.gather(teaching), parallel.gather(learning), s_BB, ALPHA)
+            u_BX, v_BX = parallel.gather(teaching), parallel.gather(learning)
+            return losses.pairwise_nll(u_BX, v_BX, s_BB, ALPHA, weight)
 
         sign_BK = torch.where(taught.h_BK >= 0, 1.0, -1.0).to(taught.h_BK.dtype)
         return {

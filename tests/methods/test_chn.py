@@ -10,17 +10,18 @@ from cmh.methods.chn import cosine_margin, cosine_quantisation
 from tests.methods.pairs import B, K, batch, build, cosine, memory, relevant
 
 
-def test_terms_equal_the_loops() -> None:
-    """A hinge for every image-text pair of the batch, and one for every code of both towers."""
-    method, codes = build("chn", hidden=16, margin=0.3, lambda_=0.7), memory()
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_terms_equal_the_loops(weight: float) -> None:
+    """A hinge for every image-text pair of the batch, weighed, and one for every code of both towers."""
+    method, codes = build("chn", hidden=16, margin=0.3, lambda_=0.7, relevant_weight=weight), memory()
     items = batch(codes)
     terms = method("pairs", items, codes)
     u_BK, v_BK = method.encode_image(items.image), method.encode_text(items.text_BD)
     inter = 0.0
     for u_K, u_L in zip(u_BK, items.labels_BL, strict=True):
         for v_K, v_L in zip(v_BK, items.labels_BL, strict=True):
-            s = 1 if relevant(u_L, v_L) else -1
-            inter += max(0.0, 0.3 - s * cosine(u_K, v_K)) ** 2 / B**2
+            s, w = (1, weight) if relevant(u_L, v_L) else (-1, 1)
+            inter += w * max(0.0, 0.3 - s * cosine(u_K, v_K)) ** 2 / B**2
     corner_K = torch.ones(K)
     quantisation = sum(max(0.0, 0.3 - cosine(f_K.abs(), corner_K)) ** 2 / B for f_K in [*u_BK, *v_BK])
     expected = {"inter": inter, "quantisation": 0.7 * quantisation}

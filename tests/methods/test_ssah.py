@@ -16,10 +16,11 @@ def squares(a: Tensor, b: Tensor) -> float:
     return sum((x - y) ** 2 for x, y in pairs) / a.numel()
 
 
-@pytest.mark.parametrize("phase", ["label", "image", "text"])
-def test_terms_of_a_network_equal_the_loops(phase: str) -> None:
-    """Pairs with the label network's features and codes, signs, labels, and the discriminator's verdict."""
-    method, codes = build("ssah", **SMALL, alpha=0.3, gamma=0.7, eta=0.2, beta=0.6, delta=0.4), memory()
+@pytest.mark.parametrize(("phase", "weight"), [("label", 1.0), ("image", 1.0), ("text", 3.0)])
+def test_terms_of_a_network_equal_the_loops(phase: str, weight: float) -> None:
+    """Weighed pairs with the label network's features and codes; signs, labels, the other's verdict."""
+    weights = {"alpha": 0.3, "gamma": 0.7, "eta": 0.2, "beta": 0.6, "delta": 0.4, "relevant_weight": weight}
+    method, codes = build("ssah", **SMALL, **weights), memory()
     items = batch(codes)
     terms = method(phase, items, codes)
     y_BL = items.labels_BL
@@ -29,8 +30,8 @@ def test_terms_of_a_network_equal_the_loops(phase: str) -> None:
     assert (features_BF.shape, h_BK.shape, labels_BL.shape) == ((B, 12), (B, K), (B, L))
     signs = [1.0 if h >= 0 else -1.0 for h in h_BK.flatten().tolist()]
     expected = {
-        "features": 0.3 * nll(teacher.features_BF, features_BF, y_BL, y_BL) / B**2,
-        "codes": 0.7 * nll(teacher.h_BK, h_BK, y_BL, y_BL) / B**2,
+        "features": 0.3 * nll(teacher.features_BF, features_BF, y_BL, y_BL, weight=weight) / B**2,
+        "codes": 0.7 * nll(teacher.h_BK, h_BK, y_BL, y_BL, weight=weight) / B**2,
         "quantisation": 0.2 * squares(torch.tensor(signs), h_BK),
         "labels": 0.6 * squares(labels_BL, y_BL),
     }
