@@ -114,9 +114,11 @@ def test_terms_equal_the_loops(phase: str) -> None:
     )
 
 
-def test_masks_and_codes_equal_the_loops() -> None:
+@pytest.mark.parametrize("threshold", [1.0, 0.9])
+def test_masks_and_codes_equal_the_loops(threshold: float) -> None:
     """Attended where the softmax of the score reaches its mean; the code is that of the attended part."""
-    method, items = adah().eval(), batch()
+    method, items = adah(replace(CONFIG, text_threshold=threshold)).eval(), batch()
+    method.text_attention.weight.data.mul_(10_000)  # so that scores differ
     assert items.image is not None
     assert items.text_BD is not None
     mask = method.attended(items.image)
@@ -131,9 +133,9 @@ def test_masks_and_codes_equal_the_loops() -> None:
         torch.testing.assert_close(method.encode_image(items.image)[i], method.image_hash(attended))
     f = method.text_features(items.text_BD)
     p = method.text_attention(f).softmax(1)
-    attended = torch.where(p >= 1 / 10, f, 0.0)
+    attended = torch.where(p >= threshold / 10, f, 0.0)
     torch.testing.assert_close(method.encode_text(items.text_BD), method.text_hash(attended))
-    assert 0 < (p >= 1 / 10).float().mean() < 1
+    assert 0 < (p >= threshold / 10).float().mean() < 1
 
 
 def test_the_threshold_passes_gradients_straight_through() -> None:
