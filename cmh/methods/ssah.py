@@ -76,7 +76,9 @@ class SSAH(Method):
     """Label, image and text network, and a discriminator for each of the latter."""
 
     # Relevant pairs are rare where labels are many: unweighted, longer codes are the worse for it.
-    SHORT = MappingProxyType({"hidden": 1024, "relevant_weight": "balanced"})
+    SHORT = MappingProxyType(
+        {"hidden": 1024, "relevant_weight": "balanced", "lr_image": 1e-3, "lr_text": 1e-3}
+    )
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
