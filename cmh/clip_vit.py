@@ -44,10 +44,15 @@ class ClipViT(nn.Module):
         return (*found["image_intermediates"], found["image_features"][:, :, None, None])
 
 
+def check_installed() -> None:
+    """Refuse to go on without open_clip.  Raises: ValueError."""
+    if importlib.util.find_spec("open_clip") is None:
+        raise ValueError("clip_vit_b32 needs open_clip; pip install 'cmh[clip]'")
+
+
 def check(height: int, width: int) -> None:
     """Refuse images of another size, and to go on without open_clip.  Raises: ValueError."""
-    if importlib.util.find_spec("open_clip") is None:
-        raise ValueError("the backbone clip_vit_b32 needs open_clip; pip install 'cmh[clip]'")
+    check_installed()
     if (height, width) != (SIZE, SIZE):
         raise ValueError(
             f"the backbone clip_vit_b32 reads images of {SIZE} × {SIZE} pixels, got {height} × {width}; "

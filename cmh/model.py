@@ -2,6 +2,7 @@
 
     model.safetensors     the method's weights       config.json      `Facts`
     backbone.safetensors  the image network's        vocabulary.txt, labels.txt   one word a line, in order
+    text_network.safetensors   the frozen text network's, where texts were read by one
 
 Shape suffixes: B = images or texts, H, W = image, K = bits, P = packed bytes.
 """
@@ -19,8 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cmh import backbones, encode, methods, transforms
+from cmh import backbones, clip_text, encode, methods, transforms
 from cmh.backbones import Backbone, Frozen
+from cmh.clip_text import ClipText
 from cmh.dataset import to_stages, to_text
 from cmh.method import Inputs, Method, Stages
 
@@ -45,6 +47,7 @@ class Facts:
         None  # channels of image features that the dataset brought, with text features
     )
     length: int | None = None  # words that a text is cut to, of a method that reads them in their order
+    text: str = "words"  # or the network that gave features of texts
 
     @property
     def bits(self) -> int:
@@ -60,6 +63,7 @@ class Model:
     facts: Facts
     vocabulary: tuple[str, ...]
     labels: tuple[str, ...]
+    text_network: ClipText | None = None  # None: texts are words of the vocabulary
 
     @property
     def bits(self) -> int:
@@ -74,6 +78,8 @@ class Model:
         """The same model, moved in place."""
         self.method.to(device)
         self.backbone.to(device)
+        if self.text_network is not None:
+            self.text_network.to(device)
         return self
 
     @torch.inference_mode()
@@ -97,7 +103,9 @@ class Model:
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> NDArray[Any]:
-        """Packed codes (B, P) of texts, or embeddings; words outside the vocabulary do not count.
+        """Packed codes (B, P) of texts, or embeddings.
+
+        Words outside the vocabulary do not count, unless a network reads the texts.
 
         Raises:
             ValueError: the model learnt from text features.
@@ -106,13 +114,21 @@ class Model:
             raise ValueError(
                 "this model learnt from text features that came with its dataset, not from words"
             )
-        length = self.facts.length
-        read = (
-            transforms.bag_of_words(texts, self.vocabulary)
-            if length is None
-            else transforms.sequences(texts, self.vocabulary, length)
-        )
+        read: NDArray[Any]
+        if self.text_network is not None:
+            read = self.text_network.features(texts)
+        elif self.facts.length is None:
+            read = transforms.bag_of_words(texts, self.vocabulary)
+        else:
+            read = transforms.sequences(texts, self.vocabulary, self.facts.length)
         return self._codes(self.method.encode_text(to_text(read, self._device)))
+
+    def knows(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """(B,) whether anything of a text bears on its code: a word of the vocabulary; of a network, any."""
+        if self.text_network is not None:
+            return np.array([bool(text.strip()) for text in texts])
+        known_B: NDArray[np.bool_] = transforms.bag_of_words(texts, self.vocabulary).max(1, initial=0) > 0
+        return known_B
 
     @property
     def _device(self) -> torch.device:
@@ -158,7 +174,7 @@ def build(
 def facts(
     method: str, built: Method, settings: dict[str, Any], backbone: str, pretrained: str, **others: Any
 ) -> Facts:
-    """`Facts` of a trained method; `others` are grid, both sizes, text_dim, labels and length."""
+    """`Facts` of a trained method; `others` are grid, both sizes, text, text_dim, labels and length."""
     significance_K = encode.significance(built)
     return Facts(
         method=method,
@@ -178,6 +194,8 @@ def save(model: Model, folder: Path) -> None:
     own = {k: v for k, v in model.method.state_dict().items() if inside is None or not k.startswith(inside)}
     _save_tensors(own, folder / "model.safetensors")
     _save_tensors(model.backbone.network.state_dict(), folder / "backbone.safetensors")
+    if model.text_network is not None:
+        _save_tensors(model.text_network.network.state_dict(), folder / "text_network.safetensors")
     text = json.dumps(asdict(model.facts), indent=1, sort_keys=True)
     (folder / "config.json").write_text(text + "\n")
     (folder / "vocabulary.txt").write_text("".join(f"{word}\n" for word in model.vocabulary))
@@ -214,7 +232,8 @@ def load(folder: Path) -> Model:
     )
     vocabulary = tuple((folder / "vocabulary.txt").read_text().splitlines())
     labels = tuple((folder / "labels.txt").read_text().splitlines())
-    model = Model(method.eval(), backbone.eval(), known, vocabulary, labels)
+    network = None if known.text == "words" else clip_text.load(folder / "text_network.safetensors")
+    model = Model(method.eval(), backbone.eval(), known, vocabulary, labels, network)
     weights = load_file(folder / "model.safetensors")
     inside = _backbone_prefix(model)
     if inside is not None:

@@ -55,7 +55,7 @@ def list_(kind: str | None = None, *, as_json: Json = False) -> None:
     Parameters
     ----------
     kind
-        only this kind: images, dataset, features, model, codes, report or comparison
+        only this kind: images, dataset, texts, features, model, codes, report or comparison
     """
     from infra import artifacts, storage
 

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from cmh import hamming, index_files, transforms
+from cmh import hamming, index_files
 from cmh import model as models
 from cmh.hamming import Codes
 from cmh.model import Model
@@ -280,8 +280,8 @@ def _encode_texts(waiting: Sequence[str], model: Path, resources: Resources) -> 
         known = [
             text
             for some in _chunks(texts, 1024)
-            for text, bag in zip(some, transforms.bag_of_words(some, trained.vocabulary), strict=True)
-            if bag.any()
+            for text, is_known in zip(some, trained.knows(some), strict=True)
+            if is_known
         ]
         rejected = dict.fromkeys(set(texts) - set(known), "no word that the model knows")
         codes = [trained.encode_texts(some) for some in _chunks(known, 1024)]

@@ -24,7 +24,7 @@ from data_catalog import catalog, published
 from flows import feasible, pipeline
 from flows.caching import artifact_task
 from flows.contenders import Contender, contender
-from flows.experiments import Backbone, Evaluation, Experiment, Resources, Training
+from flows.experiments import Backbone, Evaluation, Experiment, Resources, Text, Training
 from flows.report_card import markdown
 from infra import artifacts
 from infra.artifacts import Draft, Ref, Target
@@ -56,6 +56,7 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
     seeds: int = Field(3, ge=1, description="runs of each, with the seeds 0, 1, …")
     limit: int | None = Field(None, ge=32, description="only this many records of each dataset")
     backbone: Backbone = Backbone()
+    text: Text = Text()
     training: Training = Training()
 
     @model_validator(mode="after")
@@ -100,6 +101,7 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
             seed=seed,
             limit=self.limit,
             backbone=self.backbone,
+            text=self.text,
             training=training,
             evaluation=Evaluation(bits=read),
         )

@@ -95,7 +95,7 @@ def encode(
         "codes.json",
         {key: facts[key] for key in ("method", "order", "significance")}
         | {"bits": len(facts["order"])}
-        | {ref.kind: ref.address for ref in (model, dataset, images)},
+        | {"model": model.address, "dataset": dataset.address, images.kind: images.address},
     )
 
 

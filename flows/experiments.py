@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cmh import backbones, methods, nested, pool, readers, trainer
+from cmh import backbones, clip_vit, methods, nested, pool, readers, trainer
 from data_catalog import catalog
 from flows import reach
 
@@ -38,6 +38,33 @@ class Backbone(_Settings):
     def _is_possible(self) -> "Backbone":
         backbones.check(self.name, self.weights, self.image_size)
         return self
+
+
+class Text(_Settings):
+    """What the method reads of a text."""
+
+    name: Literal["words", "clip_vit_b32"] = Field(
+        "words",
+        description="words: those of the dataset's vocabulary, counted or in their order; clip_vit_b32: "
+        "features by CLIP's frozen text network, of any words",
+    )
+    weights: str = Field("default", description="of a network: 'default' (OpenAI's), or a local weights file")
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "Text":
+        if self.is_network:
+            clip_vit.check_installed()
+        if self.weights == "none" or (not self.is_network and self.weights != "default"):
+            raise ValueError(
+                f"texts are read as {self.name} with weights {self.weights!r}; words have no weights, and a "
+                "frozen network with random ones gives features of nothing"
+            )
+        return self
+
+    @property
+    def is_network(self) -> bool:
+        """Whether texts become features."""
+        return self.name != "words"
 
 
 class Training(_Settings):
@@ -100,6 +127,7 @@ class Experiment(_Settings):
         None, ge=32, description="only this many records of the dataset: a small trial run"
     )
     backbone: Backbone = Backbone()
+    text: Text = Text()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
 
@@ -169,9 +197,13 @@ class Experiment(_Settings):
             for _ in readers.load("folder").read(given, {}):  # no image is opened yet
                 pass
         nested.check(method, self.bits, self.training.weights)
+        if self.text.is_network and method.sequences:
+            raise ValueError(f"{self.method} reads words in their order; leave out --text.name")
         if readers.brings_vectors(entry.reader):
             if self.limit is not None:
                 raise ValueError(f"{entry.name} brings features and is taken whole; leave out --limit")
+            if self.text.is_network:
+                raise ValueError(f"{entry.name} brings features of its texts; leave out --text.name")
             if method.sequences:
                 raise ValueError(
                     f"{self.method} reads words in their order, and {entry.name} brings text features, no "

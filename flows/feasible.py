@@ -13,12 +13,14 @@ def check(experiment: Experiment, resources: Resources) -> None:
 
     Raises:
         ValueError, OSError: by `Experiment.check` and `Resources.check`; by `cmh.trainer.Config.check`; a
-            backbone's file that is not there; a Ray that cannot be used from here.
+            network's file that is not there; a Ray that cannot be used from here.
     """
     experiment.check()
     resources.check()
     if not readers.brings_vectors(experiment.entry.reader):
         sources.identity_of_weights(experiment.backbone)
+        if experiment.text.is_network:
+            sources.identity_of_weights(experiment.text)
     if not methods.solved(experiment.method):
         experiment.trainer_config.check(resources.workers, resources.gpu)
         if resources.ray is not None:

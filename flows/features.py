@@ -65,7 +65,7 @@ def features(
     total = stored.shape[0]
     out = draft.zarr("features.zarr")
     group = zarr.open_group(out, mode="a")
-    weights = sources.backbone_weights(backbone)
+    weights = sources.network_weights(backbone)
     names = _create(group, total, backbones.load(backbone.name, "none").channels, grid)
     parts = [
         Part(a, min(a + ROWS, total), backbone.image_size, grid, source, out) for a in range(0, total, ROWS)

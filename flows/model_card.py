@@ -31,7 +31,7 @@ reach the weights is for you to judge.
 ## Networks
 
 - images: {facts.backbone} ({facts.pretrained} weights, {how}), {facts.image_size} × {facts.image_size} pixels
-- texts: bag of {facts.text_dim} words
+- texts: {_reads(facts)}
 - {facts.labels} labels tell which items are relevant to each other; no label is needed to encode
 
 ## Validation
@@ -46,10 +46,27 @@ reach the weights is for you to judge.
 
 ## Limits
 
-- Words outside `vocabulary.txt` are not seen; a text without any known word gets the code of the empty text.
+- {_unseen(facts)}
 - Images unlike the training images get codes all the same, and nothing says that they are wrong.
 - Relevance means sharing a label of `labels.txt`, and nothing finer.
 """
+
+
+def _reads(facts: Facts) -> str:
+    if facts.text != "words":
+        return f"{facts.text_dim} features by the text network {facts.text} (frozen)"
+    return (
+        f"bag of {facts.text_dim} words" if facts.length is None else f"{facts.length} words in their order"
+    )
+
+
+def _unseen(facts: Facts) -> str:
+    if facts.text != "words":
+        return "Of a long text, only the first 75 tokens are seen."
+    return (
+        "Words outside `vocabulary.txt` are not seen; a text without any known word gets the code of the "
+        "empty text."
+    )
 
 
 def _validation(history: list[Epoch]) -> str:

@@ -13,13 +13,11 @@ import zarr
 from prefect import Flow, flow
 
 from cmh import methods, readers, schema
-from flows import encode, evaluate, feasible, features, preprocess, publish, train, vectors
-from flows.experiments import Backbone, Evaluation, Experiment, Resources, Training
+from flows import encode, evaluate, feasible, features, preprocess, publish, texts, train, vectors
+from flows.experiments import Backbone, Evaluation, Experiment, Resources, Text, Training
 from infra import artifacts
 from infra.artifacts import Ref, Target
 from infra.storage import Store, open_store
-
-STAGES = ("images", "dataset", "features", "model", "codes", "report")
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,11 @@ def _data(
         lambda: preprocess.dataset(store, wanted_dataset, images, entry, experiment.limit),
     )
     _check(store, dataset, experiment)
+    if experiment.text.is_network:
+        worded, wanted_texts = dataset, texts.target(dataset, experiment.text)
+        dataset = yield Step(
+            wanted_texts, lambda: texts.texts(store, wanted_texts, worded, experiment.text, resources)
+        )
     if not backbone.frozen:
         return images, dataset, images
 
@@ -108,8 +111,10 @@ def _data(
 def stages(experiment: Experiment) -> list[str]:
     """The kinds of artifacts that `steps` makes, in its order."""
     if readers.brings_vectors(experiment.entry.reader):
-        return ["features", "dataset", *STAGES[3:]]
-    return [s for s in STAGES if s != "features" or experiment.backbone.frozen]
+        return ["features", "dataset", "model", "codes", "report"]
+    frozen = {"texts": experiment.text.is_network, "features": experiment.backbone.frozen}
+    of_networks = [stage for stage, is_made in frozen.items() if is_made]
+    return ["images", "dataset", *of_networks, "model", "codes", "report"]
 
 
 def _check_stage(experiment: Experiment, until: str) -> None:
@@ -203,13 +208,14 @@ def _method_flow(method: str) -> Flow[Any, Any]:
         settings: dict[str, Any] | None = None,
         limit: int | None = None,
         backbone: Backbone = Backbone(),  # noqa: B008 - frozen
+        text: Text = Text(),  # noqa: B008 - frozen
         training: Training = Training(),  # noqa: B008 - frozen
         evaluation: Evaluation = Evaluation(),  # noqa: B008 - frozen
         resources: Resources = Resources(),  # noqa: B008 - frozen
     ) -> None:
         experiment = Experiment(
             dataset=dataset, method=method, bits=bits, seed=seed, recipe=recipe, settings=settings or {},
-            limit=limit, backbone=backbone, training=training, evaluation=evaluation,
+            limit=limit, backbone=backbone, text=text, training=training, evaluation=evaluation,
         )  # fmt: skip
         _chain.fn(experiment, resources, "report")
 

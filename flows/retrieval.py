@@ -62,9 +62,9 @@ class Engine:
         """The items nearest to a text.
 
         Raises:
-            ValueError: no word of it is in the vocabulary.
+            ValueError: the model knows no word of it.
         """
-        if not transforms.bag_of_words([words], self.model.vocabulary).any():
+        if not self.model.knows([words]).all():
             known = self.model.vocabulary
             raise ValueError(
                 f"no word of {words!r} is among the {len(known)} that the model knows, such as "

@@ -11,8 +11,7 @@ import torch
 from safetensors.numpy import save
 
 from cmh import hamming, solver
-from cmh import model as models
-from flows.train_worker import Job, build, facts_of, read_data, write_model
+from flows.train_worker import Job, build, model_of, read_data, write_model
 from infra.storage import Store
 
 
@@ -28,10 +27,7 @@ def solve(store: Store, job: Job) -> None:
     began = time.perf_counter()
     unified_NK = solver.solve(method, data.train, job.experiment.seed)
     seconds = time.perf_counter() - began
-    model = models.Model(
-        method, backbone, facts_of(job, method, backbone, data), data.vocabulary, data.labels
-    )
-    write_model(store, job, model, [], [seconds])
+    write_model(store, job, model_of(job, method, backbone, data), [], [seconds])
     if unified_NK is not None:
         code_NP = np.ascontiguousarray(hamming.pack(unified_NK))  # safetensors writes memory as it lies
         held = save({"code": code_NP, "row": data.train.row})

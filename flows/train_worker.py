@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray.train
 import torch
 import zarr
 from ray.train.torch import get_device
 from torch.utils.tensorboard import SummaryWriter
 
-from cmh import backbones, checkpoint, methods, parallel, readers, trainer
+from cmh import backbones, checkpoint, clip_text, methods, parallel, readers, trainer
 from cmh import model as models
 from cmh.backbones import Backbone
 from cmh.checkpoint import State
@@ -63,6 +64,13 @@ class Data:
     vocabulary: tuple[str, ...]
     labels: tuple[str, ...]
 
+    @property
+    def text_dim(self) -> int:
+        """Numbers of a text: of its features, or of its bag of words; words of the vocabulary where it is
+        a sequence of these."""
+        text = self.train.text
+        return len(self.vocabulary) if text.dtype == np.int32 else text.shape[1]
+
 
 def loop(config: dict[str, Job]) -> Exception | None:
     """Train on this worker.
@@ -93,9 +101,7 @@ def _train(job: Job) -> None:
         on_epoch=_keeper(store, job, seconds),
     )
     if parallel.rank() == 0:
-        facts = facts_of(job, method, backbone, data)
-        model = models.Model(method, backbone, facts, data.vocabulary, data.labels)
-        write_model(store, job, model, history, seconds)
+        write_model(store, job, model_of(job, method, backbone, data), history, seconds)
 
 
 def _settle(threads: int) -> None:
@@ -137,14 +143,14 @@ def build(job: Job, data: Data) -> tuple[Backbone, Method]:
     if readers.brings_vectors(job.experiment.entry.reader):
         backbone = backbones.absent(data.train.image_channels)
     else:
-        backbone = backbones.load(wanted.name, sources.backbone_weights(wanted))
+        backbone = backbones.load(wanted.name, sources.network_weights(wanted))
     torch.manual_seed(job.experiment.seed)  # whatever the backbone drew
     method = models.build(
         job.experiment.method,
         job.settings,
         backbone,
         frozen=job.source.kind == "features",
-        text_dim=len(data.vocabulary),
+        text_dim=data.text_dim,
         labels=len(data.labels),
     )
     return backbone, method
@@ -180,7 +186,14 @@ def _keeper(store: Store, job: Job, seconds: list[float]) -> Callable[[Epoch, St
     return keep
 
 
-def facts_of(job: Job, method: Method, backbone: Backbone, data: Data) -> models.Facts:
+def model_of(job: Job, method: Method, backbone: Backbone, data: Data) -> models.Model:
+    """What was trained, with all that it takes to encode."""
+    facts, text = _facts(job, method, backbone, data), job.experiment.text
+    network = clip_text.load(Path(sources.network_weights(text))) if text.is_network else None
+    return models.Model(method, backbone, facts, data.vocabulary, data.labels, network)
+
+
+def _facts(job: Job, method: Method, backbone: Backbone, data: Data) -> models.Facts:
     wanted = job.experiment.backbone
     given = data.train.image_channels if readers.brings_vectors(job.experiment.entry.reader) else None
     return models.facts(
@@ -193,7 +206,8 @@ def facts_of(job: Job, method: Method, backbone: Backbone, data: Data) -> models
         given=given,
         stored_size=job.experiment.entry.images.size,
         image_size=wanted.image_size,
-        text_dim=len(data.vocabulary),
+        text=job.experiment.text.name,
+        text_dim=data.text_dim,
         labels=len(data.labels),
         length=data.train.text.shape[1] if method.sequences else None,
     )

@@ -23,12 +23,15 @@ import torch
 from safetensors.torch import save_file
 
 from cmh import backbones
-from flows.pipeline import STAGES
+from flows.experiments import Experiment
+from flows.pipeline import stages
 from infra import artifacts
 from infra.storage import open_store
 from tests.s3_server import BUCKET, S3Server, free_ports
 
 pytestmark = pytest.mark.slow
+
+STAGES = stages(Experiment())
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 500.0  # seconds for a run that takes 90 on two idle cores

@@ -11,9 +11,11 @@ import yaml
 from pydantic import ValidationError
 
 from flows import feasible
-from flows.experiments import Backbone, Experiment, Resources, Training
+from flows.experiments import Backbone, Experiment, Resources, Text, Training
 from infra import ray_cluster
 from tests.flows import feature_pairs
+
+CLIP = Text(name="clip_vit_b32", weights="/no/such.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,13 @@ from tests.flows import feature_pairs
         ({"training": Training(precision="bfloat16")}, {}, "bfloat16 needs a GPU"),
         ({}, {"workers": 3}, "a batch of 64 cannot be split evenly over 3 workers; use 63"),
         ({"dataset": "wiki", "method": "cca", "limit": 100}, {}, "taken whole; leave out --limit"),
+        (
+            {"dataset": "wiki", "method": "cca", "text": CLIP},
+            {},
+            "features of its texts; leave out --text.name",
+        ),
+        ({"method": "dvsh", "text": CLIP}, {}, "dvsh reads words in their order; leave out --text.name"),
+        ({"text": CLIP}, {}, "/no/such.safetensors"),
     ],
 )
 def test_what_cannot_work_is_refused(
@@ -69,6 +78,13 @@ def test_a_backbone_without_default_weights_is_refused() -> None:
     """CNN-F has none that can be fetched."""
     with pytest.raises(ValidationError, match="no default weights of cnn_f"):
         Backbone(name="cnn_f")
+
+
+@pytest.mark.parametrize(("name", "weights"), [("clip_vit_b32", "none"), ("words", "/some.pth")])
+def test_weights_of_texts_that_cannot_be_are_refused(name: Any, weights: str) -> None:
+    """Random ones of a frozen network, and those of none."""
+    with pytest.raises(ValidationError, match=f"texts are read as {name} with weights '{weights}'"):
+        Text(name=name, weights=weights)
 
 
 def test_a_publishers_split_that_the_reader_does_not_know(tmp_path: Path) -> None:

@@ -14,13 +14,16 @@ import zarr
 from prefect.client.orchestration import get_client
 
 from cmh import hamming, model, report, schema
-from flows.pipeline import STAGES
+from flows.experiments import Experiment
+from flows.pipeline import stages
 from infra import artifacts
 from infra.artifacts import Reading
 from tests.flows.command_line import Called, cmh
 from tests.flows.conftest import BITS, COLOURS, ITEMS, SHAPES, Workspace
 
 pytestmark = pytest.mark.slow
+
+STAGES = stages(Experiment())
 
 
 @pytest.fixture

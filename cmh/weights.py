@@ -1,0 +1,44 @@
+"""Files of weights, and networks that take them.  They are foreign: read without running code."""
+
+import re
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors, .pth or .pt file.
+
+    Raises:
+        ValueError: there is none, or it has another ending.
+    """
+    if not path.is_file():
+        raise ValueError(f'weights file {path} is missing; give an existing file, "default" or "none"')
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if path.suffix in (".pth", ".pt"):
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    raise ValueError(f"weights file {path} has the ending {path.suffix!r}; allowed: .pth, .pt, .safetensors")
+
+
+def fill(network: nn.Module, state: dict[str, Tensor], what: str, *, beside: tuple[str, ...]) -> None:
+    """Load `state` into `network`; its names are the publisher's or those of `cmh.backbones.Backbone`.
+
+    beside: how names begin that such files hold for other networks, and that are left out.
+    Raises:
+        ValueError: something is missing, unknown or of another shape.
+    """
+    ours = {re.sub(r"(^|\.)_", r"\1", key).removeprefix("network."): v for key, v in state.items()}
+    expected = network.state_dict()
+    missing = sorted(k for k in expected if k not in ours and not k.endswith("num_batches_tracked"))
+    unknown = sorted(k for k in ours if k not in expected and not k.startswith(beside))
+    odd = sorted(k for k in expected if k in ours and ours[k].shape != expected[k].shape)
+    for problem, keys in (("lack", missing), ("hold unknown", unknown), ("have another shape of", odd)):
+        if keys:
+            raise ValueError(
+                f"the {what} {problem} {keys[0]} (and {len(keys) - 1} more); are they of another network?"
+            )
+    network.load_state_dict({k: v for k, v in ours.items() if k in expected}, strict=False)
