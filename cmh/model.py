@@ -126,7 +126,7 @@ class Model:
     def knows(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """(B,) whether anything of a text bears on its code: a word of the vocabulary; of a network, any."""
         if self.text_network is not None:
-            return np.array([bool(text.strip()) for text in texts])
+            return np.array([bool(text.strip()) for text in texts], np.bool_)
         known_B: NDArray[np.bool_] = transforms.bag_of_words(texts, self.vocabulary).max(1, initial=0) > 0
         return known_B
 

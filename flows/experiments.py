@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cmh import backbones, clip_vit, methods, nested, pool, readers, trainer
 from data_catalog import catalog
@@ -22,13 +22,21 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _from_anywhere(weights: str) -> str:
+    """A file by its absolute path: workers have other folders to start from, and know no "~"."""
+    return weights if weights in ("default", "none") else str(Path(weights).expanduser().absolute())
+
+
+Weights = Annotated[str, AfterValidator(_from_anywhere)]
+
+
 class Backbone(_Settings):
     """The image network below the method's own layers."""
 
     name: Literal["clip_vit_b32", "cnn_f", "efficientnet_lite0", "resnet18", "resnet34", "vgg19"] = (
         "efficientnet_lite0"
     )
-    weights: str = Field("default", description="'default' (ImageNet), 'none', or a local weights file")
+    weights: Weights = Field("default", description="'default' (ImageNet), 'none', or a local file")
     frozen: bool = Field(
         True, description="True: cached features; False: fine-tuned end to end, the papers' way"
     )
@@ -48,7 +56,9 @@ class Text(_Settings):
         description="words: those of the dataset's vocabulary, counted or in their order; clip_vit_b32: "
         "features by CLIP's frozen text network, of any words",
     )
-    weights: str = Field("default", description="of a network: 'default' (OpenAI's), or a local weights file")
+    weights: Weights = Field(
+        "default", description="of a network: 'default' (OpenAI's), or a local weights file"
+    )
 
     @model_validator(mode="after")
     def _is_possible(self) -> "Text":

@@ -87,6 +87,13 @@ def test_weights_of_texts_that_cannot_be_are_refused(name: Any, weights: str) ->
         Text(name=name, weights=weights)
 
 
+def test_weights_are_found_from_every_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers on clusters start in folders of their own."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert Backbone(weights="~/own.pth").weights == "/home/somebody/own.pth"
+    assert Text(name="clip_vit_b32", weights="own.pth").weights == str(Path("own.pth").absolute())
+
+
 def test_a_publishers_split_that_the_reader_does_not_know(tmp_path: Path) -> None:
     """Only readers of features know one."""
     own = feature_pairs.entry(tmp_path) | {"reader": "folder"}
