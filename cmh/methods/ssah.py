@@ -79,6 +79,7 @@ class SSAH(Method):
     SHORT = MappingProxyType(
         {"hidden": 1024, "relevant_weight": "balanced", "lr_image": 1e-3, "lr_text": 1e-3}
     )
+    VARIANTS = MappingProxyType({"without_adversary": {"delta": 0.0}})
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
