@@ -88,7 +88,8 @@ def map_parts(
     A part is as large as a shard, and writes what it makes itself: part and result are small.  The parts of a
     worker that died run again elsewhere, so a part must come out the same when it is run twice.
     `on_done(part, result)` is called here, as each part ends.
-    Raises: what the function raised, with a note that names the part by `describe`; the others are cancelled.
+    Raises: what the function raised, with a note that names the part by `describe`; ConnectionError if the
+    workers died over it, or none is left.  The other parts are cancelled.
     """
     _check_importable(function)
     futures = client.map(function, parts, pure=False)
@@ -100,11 +101,10 @@ def map_parts(
             try:
                 results[index] = future.result()
             except (KilledWorker, NoWorkerError) as error:
-                error.add_note(
-                    f"while working on {describe(parts[index])}; workers died, most often for lack of "
-                    "memory: use fewer of them (--threads), or a machine with more"
-                )
-                raise
+                raise ConnectionError(
+                    f"Dask lost its workers over {describe(parts[index])}, most often for lack of memory; "
+                    f"use fewer of them (--threads), or a machine with more ({error})"
+                ) from error
             except Exception as error:
                 error.add_note(f"while working on {describe(parts[index])}")
                 raise

@@ -10,8 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import zarr
-from distributed import Client, KilledWorker, LocalCluster
-from distributed.scheduler import NoWorkerError
+from distributed import Client, LocalCluster
 
 from infra import artifacts, dask_cluster
 from infra.artifacts import Target
@@ -121,19 +120,14 @@ def test_error_names_the_part(client: Client) -> None:
 
 
 def test_part_that_kills_every_worker_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part that takes worker after worker along ends in an error that names it and the likely cause.
-
-    Which error depends on whether a worker died over the part, or while it started: Dask then gives it up.
-    """
+    """A part that takes worker after worker along ends in an error that names it and the likely cause."""
     monkeypatch.setenv("CMH_HOME", str(tmp_path))
     monkeypatch.setattr(dask_cluster, "NO_WORKERS", "10s")
     with (
         dask_cluster.connect(workers=2, dashboard="127.0.0.1:0") as client,
-        pytest.raises((KilledWorker, NoWorkerError)) as caught,
+        pytest.raises(ConnectionError, match=r"lost its workers over shard 7, .*\(--threads\)"),
     ):
         dask_cluster.map_parts(client, dask_work.die, [7], describe="shard {}".format)
-    assert "shard 7" in caught.value.__notes__[0]
-    assert "--threads" in caught.value.__notes__[0]
 
 
 def test_cluster_that_lost_its_workers_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,9 +136,8 @@ def test_cluster_that_lost_its_workers_is_an_error(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(dask_cluster, "NO_WORKERS", "1s")
     with dask_cluster.connect(dashboard="127.0.0.1:0") as client:
         client.cluster.scale(0)
-        with pytest.raises(NoWorkerError) as caught:
+        with pytest.raises(ConnectionError, match="lost its workers over shard 1"):
             dask_cluster.map_parts(client, dask_work.fail_at_three, [1], describe="shard {}".format)
-    assert "shard 1" in caught.value.__notes__[0]
 
 
 def test_scheduler_without_workers_is_told(caplog: pytest.LogCaptureFixture) -> None:
