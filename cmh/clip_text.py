@@ -39,8 +39,7 @@ class ClipText(nn.Module):
         # As open_clip's forward, which wants all 77 tokens for its mask: most are padding, and cost as much.
         x_BTC = n.token_embedding(token_BT) + n.positional_embedding[:length]
         x_BTC = n.ln_final(n.transformer(x_BTC, attn_mask=n.attn_mask[:length, :length]))
-        last_B = token_BT.argmax(dim=1)  # the token of the end has the highest number
-        embedding_BF: Tensor = x_BTC[torch.arange(len(token_BT)), last_B] @ n.text_projection
+        embedding_BF: Tensor = x_BTC[torch.arange(len(token_BT)), _end(token_BT)] @ n.text_projection
         return embedding_BF
 
     @torch.inference_mode()
@@ -54,9 +53,14 @@ class ClipText(nn.Module):
         return np.concatenate(found) if found else np.empty((0, FEATURES), np.float32)
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
-        """Without the padding that is behind all texts: tokens see what is before them only."""
+        """Without the padding behind the longest text: tokens see what is before them only."""
         token_BT: Tensor = self.tokenizer(list(texts))
-        return token_BT[:, : int((token_BT != 0).sum(1).max())]
+        return token_BT[:, : int(_end(token_BT).max()) + 1]
+
+
+def _end(token_BT: Tensor) -> Tensor:
+    """Where the token of the end stands, which has the highest number; 0 is padding, or a mark."""
+    return token_BT.argmax(dim=1)
 
 
 def load(weights: Path) -> ClipText:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from cmh import clip_text
 from cmh.clip_text import ClipText
 
-TEXTS = ["A red apple!", "", "dog", "zwei Häuser am Meer, 火", "word " * 200]
+TEXTS = ["A red apple!", "", "!|!|!|", "dog", "zwei Häuser am Meer, 火", "word " * 200]
 
 
 @pytest.fixture(scope="module")
