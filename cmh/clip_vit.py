@@ -75,5 +75,5 @@ def download() -> Path:
         raise ConnectionError(
             f"cannot download the weights of clip_vit_b32: {error}; fetch open_clip_model.safetensors of "
             f"huggingface.co/{wanted['hf_hub'].rstrip('/')} elsewhere and give its path, or choose another "
-            "backbone"
+            "network"
         ) from error
