@@ -17,36 +17,23 @@ TEXTS = ["A red apple!", "", "!|!|!|", "dog", "zwei Häuser am Meer, 火", "word
 
 
 @pytest.fixture(scope="module")
-def whole() -> torch.nn.Module:
-    """open_clip's own ViT-B/32 with its image network, in evaluation."""
-    import open_clip
-
-    torch.manual_seed(0)
-    model: torch.nn.Module = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None)
-    return model.eval()
+def loaded(clip_file: Path) -> ClipText:
+    """The network with the weights of a file of the whole model, image network included."""
+    return clip_text.load(clip_file)
 
 
-@pytest.fixture(scope="module")
-def loaded(whole: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> ClipText:
-    """The network with the weights of a file of that model, image network included."""
-    path = tmp_path_factory.mktemp("clip") / "open_clip_model.safetensors"
-    save_file({name: tensor.clone() for name, tensor in whole.state_dict().items()}, path)
-    return clip_text.load(path)
-
-
-def test_features_are_open_clips(whole: torch.nn.Module, loaded: ClipText) -> None:
+def test_features_are_open_clips(whole_clip: torch.nn.Module, loaded: ClipText) -> None:
     """encode_text of the tokens of open_clip, without the padding that it has; many batches; none at all."""
     import open_clip
 
     tokens = open_clip.get_tokenizer("ViT-B-32-quickgelu")(TEXTS)
     with torch.inference_mode():
-        expected = whole.encode_text(tokens)
+        expected = whole_clip.encode_text(tokens)
     found = loaded.features(TEXTS)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(
-        loaded.features(TEXTS[:3]), expected.numpy()[:3], rtol=1e-3, atol=1e-5
-    )  # short
+    short = loaded.features(TEXTS[:3])
+    np.testing.assert_allclose(short, expected.numpy()[:3], rtol=1e-3, atol=1e-5)
     many = loaded.features(TEXTS * 15)  # more than a batch
     np.testing.assert_allclose(many, np.tile(found, (15, 1)), rtol=1e-3, atol=1e-5)
     assert loaded.features([]).shape == (0, clip_text.FEATURES)

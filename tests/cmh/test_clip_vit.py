@@ -20,39 +20,29 @@ def images(count: int = 2, size: int = 224) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def whole() -> torch.nn.Module:
-    """open_clip's own ViT-B/32 with its text network, in evaluation."""
-    import open_clip
-
-    torch.manual_seed(0)
-    model: torch.nn.Module = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None)
-    return model.eval()
+def loaded(clip_file: Path) -> Backbone:
+    """The backbone with the weights of a file of the whole model, text network included."""
+    return backbones.load("clip_vit_b32", clip_file).eval()
 
 
-@pytest.fixture(scope="module")
-def loaded(whole: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    """The backbone with the weights of a file of that model, text network included."""
-    path = tmp_path_factory.mktemp("clip") / "open_clip_model.safetensors"
-    save_file({name: tensor.clone() for name, tensor in whole.state_dict().items()}, path)
-    return backbones.load("clip_vit_b32", path).eval()
-
-
-def test_the_embedding_is_open_clips(whole: torch.nn.Module, loaded: Backbone) -> None:
+def test_the_embedding_is_open_clips(whole_clip: torch.nn.Module, loaded: Backbone) -> None:
     """The last stage is encode_image of images in [0, 1] less CLIP's mean, over its deviation."""
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (whole.visual.image_mean, whole.visual.image_std))
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) for v in (whole_clip.visual.image_mean, whole_clip.visual.image_std)
+    )
     with torch.inference_mode():
-        expected = whole.encode_image((images() / 255 - mean) / std)
+        expected = whole_clip.encode_image((images() / 255 - mean) / std)
         maps = loaded(images())
     torch.testing.assert_close(maps[-1][:, :, 0, 0], expected, rtol=1e-3, atol=1e-4)
     assert loaded.pretrained == "open_clip_model.safetensors"
 
 
-def test_the_other_stages_are_tokens_on_their_grid(whole: torch.nn.Module, loaded: Backbone) -> None:
+def test_the_other_stages_are_tokens_on_their_grid(whole_clip: torch.nn.Module, loaded: Backbone) -> None:
     """What block 6 gives, less its class token, token 7 i + j at row i and column j; float32 throughout."""
     given = []
-    hook = whole.visual.transformer.resblocks[5].register_forward_hook(lambda *_: given.append(_[2]))
+    hook = whole_clip.visual.transformer.resblocks[5].register_forward_hook(lambda *_: given.append(_[2]))
     with torch.inference_mode():
-        whole.encode_image((images() - loaded.mean) / loaded.std)
+        whole_clip.encode_image((images() - loaded.mean) / loaded.std)
         maps = loaded(images())
     hook.remove()
     assert [tuple(m.shape[1:]) for m in maps] == [(768, 7, 7)] * 3 + [(512, 1, 1)]
