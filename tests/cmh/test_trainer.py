@@ -173,6 +173,8 @@ def test_non_finite_loss_names_its_place():
     ) as caught:
         _fit(method=method, on_epoch=lambda epoch, state: kept.append(epoch.number))
     assert (caught.value.phase, caught.value.step, caught.value.epoch) == ("text", 3, 2)
+    assert "the checkpoint of the epoch before is good" in str(caught.value)
+    assert "checkpoint" not in str(trainer.NonFiniteLoss("text", 3, 1, {"pair": float("nan")}))
     assert kept == [1]
 
 
