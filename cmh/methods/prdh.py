@@ -56,7 +56,7 @@ class PRDH(LinearTowers):
 
     config: Config
     # Relevant pairs are rare where labels are many: unweighted, their term drowns and codes hardly learn.  So
-    # they do by the balance at full weight, which in batches of 64 is mostly noise.
+    # they do by the balance at full weight, which in batches of 64 is mostly chance, see `cmh.methods.dcmh`.
     SHORT = MappingProxyType(
         {"hidden": 1024, "lr": 1e-3, "decay": 0.03, "relevant_weight": "balanced", "gamma": 0.01}
     )

@@ -18,8 +18,9 @@ means over pairs, items, bits and labels in place of sums; pairs within a batch 
 set; the encoder moves D(F) towards the label network's target instead of away from its own, for the latter
 has no end.  Paper silent: F is linear; batch norm in place of local response norm, without
 which all texts of a few words start with nearly one code; Adam's rates fall geometrically, to a tenth.
-The discriminators must learn faster than the encoders: else the cheapest way to deceive them, a shift of all
-features alike, gives all texts one code.
+By the published settings the discriminators must learn faster than the encoders: else the cheapest way to
+deceive them, a shift of all features alike, gives all texts one code.  With relevant pairs weighed, as in
+`SHORT`, they may learn as fast.
 
 Shape suffixes: B = batch, K = bits, F = features, D = text dimensions, L = labels.
 `h` is a relaxed code in [-1, 1]; `s` is relevance in {0, 1}.
