@@ -1,0 +1,102 @@
+"""The pages and tables of a tiny report, of a report on embeddings, of a comparison, and of a model."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+
+from cmh import comparison, methods, model
+from cmh.trainer import Epoch
+from flows.experiments import Experiment
+from flows.model_card import card
+from flows.report_card import card as report_page
+from flows.report_card import embedding_card, markdown
+from infra.artifacts import Ref
+from tests.golden import science
+
+FOLDER = Path(__file__).parent / "pages"
+CODES = Ref(kind="codes", name="scahn-emoji", identity="a" * 64, content="b" * 64)
+FACTS = {
+    "bits": science.BITS,
+    "method": "scahn",
+    "model": "model/scahn-emoji/0",
+    "dataset": "dataset/emoji/0",
+}
+
+
+def _run(method: str, seed: int, value: float | None, direction: str, bits: int = 16) -> dict[str, object]:
+    return {"dataset": "emoji", "method": method, "bits": bits, "seed": seed, "direction": direction} | {
+        "map": value, "ndcg_at_100": value and value / 2, "chance": 0.1, "minutes": 1.5 + seed,
+        "error": None if value is not None else "collapsed",
+    }  # fmt: skip
+
+
+def comparison_tables() -> tuple[pa.Table, pa.Table]:
+    """RUNS and SUMMARY of three methods: one with three seeds, one real-valued, one that failed."""
+    rows = [
+        run
+        for direction in ("image_to_text", "text_to_image")
+        for run in (
+            *(_run("scahn", seed, 0.5 + 0.1 * seed, direction) for seed in range(3)),
+            _run("acmr", 0, 0.41, direction, 32),
+            _run("dcmh", 0, None, direction),
+        )
+    ]
+    runs = pa.Table.from_pylist(rows, comparison.RUNS)
+    return runs, comparison.summary(runs)
+
+
+def _comparison() -> dict[str, str]:
+    summed = comparison_tables()[1]
+    rows = {d: comparison.table(summed, "emoji", d) for d in comparison.ARROWS}
+    return {
+        "comparison.md": "\n\n".join(markdown(table) for table in rows.values()) + "\n",
+        "comparison.tex": "\n\n".join(comparison.latex(table, f"MAP, {d}.") for d, table in rows.items())
+        + "\n",
+    }
+
+
+def _models() -> dict[str, str]:
+    """Cards of a trained method with words, of one over CLIP's features, and of a shallow one."""
+    history = [
+        Epoch(
+            number=n, terms={"image/nll": 1.0 / n}, learning_rates={"image": 0.01},
+            map_image_to_text=0.3 + n / 10, map_text_to_image=0.35,
+        )
+        for n in (1, 2)
+    ]  # fmt: skip
+    common = {
+        "pretrained": "default", "stored_size": 96, "text_dim": 12, "labels": 44, "order": tuple(range(64)),
+        "significance": None, "revision": 1, "image_size": 128,
+    }  # fmt: skip
+    cards = {}
+    for name, experiment, changes in (
+        ("scahn", Experiment(), {"grid": 1}),
+        ("dvsh", Experiment(method="dvsh", recipe="paper"), {"grid": None, "length": 32}),
+        ("seph", Experiment(method="seph", seed=2), {"grid": 1, "text": "clip_vit_b32"}),
+    ):
+        facts = model.Facts(
+            method=name, settings=json.loads(json.dumps(vars(experiment.config))),
+            backbone=experiment.backbone.name, **common | changes,
+        )  # fmt: skip
+        cards[f"model_{name}.md"] = card(experiment, facts, [] if methods.solved(name) else history)
+    return cards
+
+
+def _parquet(tables: tuple[pa.Table, pa.Table]) -> str:
+    """Columns and types of both tables; their numbers are in `science.json`."""
+    return "\n".join(f"{table.schema.to_string()}\n{table.num_rows} rows\n" for table in tables)
+
+
+def pages() -> dict[str, str]:
+    """File name → content."""
+    report, embeddings = science.report_tables(), science.embedding_tables()
+    return {
+        "report.md": report_page(CODES, FACTS, report[0], ["map_by_bits.png", "pr_curves.png"]),
+        "embeddings.md": embedding_card(
+            CODES, FACTS | {"method": "acmr"}, embeddings[0], ["precision_at_n.png"]
+        ),
+        "report_tables.txt": _parquet(report),
+        **_comparison(),
+        **_models(),
+    }
