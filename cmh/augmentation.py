@@ -6,7 +6,7 @@ Shape suffixes: B = this worker's images, C, H, W = image (square).
 import torch
 from torch import Tensor
 
-from cmh import parallel
+from cmh import distributed
 
 
 def turn_and_flip(image_BCHW: Tensor) -> Tensor:
@@ -16,8 +16,8 @@ def turn_and_flip(image_BCHW: Tensor) -> Tensor:
     Drawn by torch's generator for the global batch and cut, so that any number of workers sees the same.
     Source: configuration of SCAHN's authors.
     """
-    everyone = len(image_BCHW) * parallel.world_size()
-    drawn_B5 = torch.rand(everyone, 5)[parallel.rank() :: parallel.world_size()]
+    everyone = len(image_BCHW) * distributed.world_size()
+    drawn_B5 = torch.rand(everyone, 5)[distributed.rank() :: distributed.world_size()]
     changed_B = drawn_B5[:, 0] >= 0.2
     turns_B = torch.where(changed_B & (drawn_B5[:, 1] < 0.5), 1 + (3 * drawn_B5[:, 2]).long(), 0)
     result_BCHW = image_BCHW.clone()

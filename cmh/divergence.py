@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from cmh import parallel
+from cmh import distributed
 from cmh.schedule import Step
 
 LOOK_AFTER = 100  # steps between two looks at the loss terms: each look waits for the device
@@ -54,7 +54,7 @@ class Terms:
         if not self._waiting:
             return
         flat = torch.stack([term for _, terms in self._waiting for term in terms.values()])
-        values = iter(parallel.mean(flat).tolist())
+        values = iter(distributed.mean(flat).tolist())
         for step, terms in self._waiting:
             found = {name: next(values) for name in terms}
             if not all(map(math.isfinite, found.values())):

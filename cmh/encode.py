@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmh import hamming
-from cmh.dataset import Items, Slice, batches
-from cmh.memory import Side
+from cmh.data.batches import Side, Slice, batches
+from cmh.data.items import Items
 from cmh.method import Method
 from cmh.significance import ranking
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cmh import transforms
 from cmh.backbones import Backbone
+from cmh.data import images
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -29,7 +29,7 @@ def extract(
     for start in range(0, len(image_BHWC), batch):
         chosen = image_BHWC[start : start + batch]
         filled = np.zeros((batch, image_size, image_size, 3), np.uint8)
-        filled[: len(chosen)] = [transforms.resize(image, image_size) for image in chosen]
+        filled[: len(chosen)] = [images.resize(image, image_size) for image in chosen]
         with torch.inference_mode():
             # A permuted view is channels_last in memory, which is the faster layout on CPUs too.
             stages = backbone(torch.from_numpy(filled).permute(0, 3, 1, 2))

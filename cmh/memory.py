@@ -11,9 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cmh import parallel
-
-Side = Literal["image", "text"]
+from cmh import distributed
+from cmh.data.batches import Side
 
 
 class CodeMemory:
@@ -67,7 +66,7 @@ class CodeMemory:
         Every worker must call it at the same point with the same number of rows.
         """
         codes_NK = self.image_NK if side == "image" else self.text_NK
-        codes_NK[parallel.gather(index_B)] = parallel.gather(u_BK.detach()).to(codes_NK.dtype)
+        codes_NK[distributed.gather(index_B)] = distributed.gather(u_BK.detach()).to(codes_NK.dtype)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The codes and the consensus, not copied; the labels belong to the data."""

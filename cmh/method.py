@@ -19,29 +19,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cmh.data.batches import Batch, Stages
 from cmh.significance import How
 
 if TYPE_CHECKING:
     from cmh.memory import CodeMemory
-
-Stages = tuple[Tensor, ...]
-"""What an image tower reads: either one uint8 image batch (B, 3, H, W), which a trainable backbone turns
-into stage maps, or the maps (B, C_s, H_s, W_s) of a frozen one, float32 (H_s = W_s = 1 where pooled)."""
-
-
-class Batch(NamedTuple):
-    """One worker's slice of a global batch.  A modality that the phase does not read is None."""
-
-    index_B: Tensor  # int64, row in the training split (not in the dataset)
-    image: Stages | None
-    text_BD: Tensor | None  # float32 bag of words; of methods with `sequences`, int32 word numbers (B, T)
-    labels_BL: Tensor  # float32 multi-hot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +115,7 @@ class Method(nn.Module, ABC):
         torch's generator is seeded before each call by (seed, epoch, pass, step), alike on all workers; what
         must not depend on their number is drawn for the global batch and cut, `[rank() :: world_size()]`.
         Each term is a mean over the *global* batch: a mean over the local rows for terms that are sums over
-        items (the gradients are averaged over workers), and computed on `cmh.parallel.gather(...)`ed codes
+        items (the gradients are averaged over workers), and computed on `cmh.distributed.gather(...)`ed codes
         for terms over pairs within the batch.  The method writes its current codes to `memory`.
         """
         codes = self.codes(phase, batch, memory)

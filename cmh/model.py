@@ -20,11 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cmh import backbones, clip_text, encode, methods, transforms
+from cmh import backbones, clip_text, encode, methods
 from cmh.backbones import Backbone, Frozen
 from cmh.clip_text import ClipText
-from cmh.dataset import to_stages, to_text
-from cmh.method import Inputs, Method, Stages
+from cmh.data import images
+from cmh.data.batches import Stages, to_stages, to_text
+from cmh.data.texts import bag_of_words, sequences
+from cmh.method import Inputs, Method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,16 +120,16 @@ class Model:
         if self.text_network is not None:
             read = self.text_network.features(texts)
         elif self.facts.length is None:
-            read = transforms.bag_of_words(texts, self.vocabulary)
+            read = bag_of_words(texts, self.vocabulary)
         else:
-            read = transforms.sequences(texts, self.vocabulary, self.facts.length)
+            read = sequences(texts, self.vocabulary, self.facts.length)
         return self._codes(self.method.encode_text(to_text(read, self._device)))
 
     def knows(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """(B,) whether anything of a text bears on its code: a word of the vocabulary; of a network, any."""
         if self.text_network is not None:
             return np.array([bool(text.strip()) for text in texts], np.bool_)
-        known_B: NDArray[np.bool_] = transforms.bag_of_words(texts, self.vocabulary).max(1, initial=0) > 0
+        known_B: NDArray[np.bool_] = bag_of_words(texts, self.vocabulary).max(1, initial=0) > 0
         return known_B
 
     @property
@@ -258,4 +260,4 @@ def _resize(image_HWC: NDArray[np.uint8], facts: Facts) -> NDArray[np.uint8]:
         raise ValueError(
             f"an image is uint8 (H, W, 3), got {image_HWC.dtype} {image_HWC.shape}; convert it to RGB"
         )
-    return transforms.resize(transforms.resize(image_HWC, facts.stored_size), facts.image_size)
+    return images.resize(images.resize(image_HWC, facts.stored_size), facts.image_size)

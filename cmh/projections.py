@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cmh.method import Inputs, Stages
+from cmh.data.batches import Stages
+from cmh.method import Inputs
 
 Matrix = NDArray[np.float64]
 

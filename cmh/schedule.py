@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cmh import parallel
+from cmh import distributed
 from cmh.method import Phase
 
 
@@ -48,4 +48,4 @@ def _steps(phases: list[Phase], items: int, batch_size: int, place: tuple[int, .
     for number in range(items // batch_size):
         rows = order[number * batch_size :][:batch_size]
         seed = int(np.random.SeedSequence((*place, number)).generate_state(1)[0])
-        yield Step(next(turns), number, seed, rows[parallel.rank() :: parallel.world_size()])
+        yield Step(next(turns), number, seed, rows[distributed.rank() :: distributed.world_size()])

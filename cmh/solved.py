@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from cmh.data.batches import Stages
 from cmh.kernel_features import KernelProjection
-from cmh.method import Inputs, Method, Stages
+from cmh.method import Inputs, Method
 from cmh.projections import Projection, pooled, pooled_size
 
 

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from cmh import projections
-from cmh.dataset import Items, to_stages
+from cmh.data.batches import Side, to_stages
+from cmh.data.items import Items
 from cmh.divergence import CollapsedCodes
 from cmh.encode import encode
-from cmh.memory import Side
 from cmh.method import Method
 
 

@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cmh import image_towers, losses, parallel, text_towers
-from cmh.memory import CodeMemory, Side
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh import distributed, image_towers, losses, text_towers
+from cmh.data.batches import Batch, Side, Stages
+from cmh.memory import CodeMemory
+from cmh.method import Inputs, Method, Optimizer, Phase
 
 
 def in_turn(optimizer: Optimizer) -> tuple[Phase, ...]:
@@ -32,8 +33,8 @@ def together(optimizer: Optimizer) -> tuple[Phase, ...]:
 
 def whole_batch(codes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Codes (S, B, K) of the global batch, and the relevance s_BB of its items to each other."""
-    labels_BL = parallel.gather(batch.labels_BL)
-    everyone = parallel.gather(codes.transpose(0, 1)).transpose(0, 1)
+    labels_BL = distributed.gather(batch.labels_BL)
+    everyone = distributed.gather(codes.transpose(0, 1)).transpose(0, 1)
     return everyone, losses.relevance(labels_BL, labels_BL)
 
 

@@ -1,9 +1,9 @@
 """Training of any method: epochs, phases, batches, validation, best model, early stop, resumption.
 
-`fit` runs in one process or in every process of a group (`cmh.parallel`); it knows nothing of who started it.
-What it computes is a function of the data, the method and `Config`: every random draw is seeded by its place
-in the run (seed, epoch, pass, step), so a run that was resumed after any epoch ends bit for bit like one that
-never stopped, and W workers do what one does up to the rounding of sums.
+`fit` runs in one process or in every process of a group (`cmh.distributed`); it knows nothing of who started
+it.  What it computes is a function of the data, the method and `Config`: every random draw is seeded by its
+place in the run (seed, epoch, pass, step), so a run resumed after any epoch ends bit for bit like one
+that never stopped, and W workers do what one does up to the rounding of sums.
 
 An epoch takes the method's phases in turn, as `cmh.schedule` says.
 
@@ -22,15 +22,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cmh import checkpoint, nested, parallel, schedule, settings
+from cmh import checkpoint, distributed, nested, schedule, settings
 from cmh.checkpoint import State
-from cmh.dataset import Items, Slice, batches
+from cmh.data.batches import Batch, Side, Slice, batches
+from cmh.data.items import Items
 from cmh.divergence import CollapsedCodes as CollapsedCodes
 from cmh.divergence import NonFiniteLoss as NonFiniteLoss
 from cmh.divergence import Terms
 from cmh.encode import device_of, encode
-from cmh.memory import CodeMemory, Side
-from cmh.method import Batch, Method, Phase
+from cmh.memory import CodeMemory
+from cmh.method import Method, Phase
+from cmh.networks import batchnorm
 from cmh.schedule import Step
 from cmh.validation import mean_average_precision, refuse_unsound
 
@@ -126,9 +128,9 @@ class _Run:
     """A training run in progress."""
 
     def __init__(self, method: Method, train: Items, validation: Items, config: Config) -> None:
-        if parallel.world_size() > 1:
-            parallel.sync_batchnorm(method)
-            parallel.broadcast(method.state_dict().values())
+        if distributed.world_size() > 1:
+            batchnorm.sync_batchnorm(method)
+            distributed.broadcast(method.state_dict().values())
         self.method, self.train, self.validation, self.config = method, train, validation, config
         self.device = device_of(method)
         labels_nL = torch.from_numpy(train.label).float().to(self.device)
@@ -201,7 +203,7 @@ class _Run:
             terms: dict[str, Tensor] = self.method(step.phase.name, batch, self.memory)
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        parallel.mean_gradients(p for group in optimizer.param_groups for p in group["params"])
+        distributed.mean_gradients(p for group in optimizer.param_groups for p in group["params"])
         optimizer.step()
         return terms
 
@@ -228,11 +230,11 @@ class _Run:
 
     def _codes(self, items: Items, side: Side) -> NDArray[np.float32]:
         """Relaxed codes (n, K); each worker encodes its share and has them all."""
-        workers = parallel.world_size()
-        mine = encode(self.method, items.every(workers, parallel.rank()), side, self.config.batch_size)
+        workers = distributed.world_size()
+        mine = encode(self.method, items.every(workers, distributed.rank()), side, self.config.batch_size)
         padded = np.zeros((math.ceil(len(items) / workers), self.method.bits), np.float32)
         padded[: len(mine)] = mine
-        return parallel.gather(torch.from_numpy(padded).to(self.device)).cpu().numpy()[: len(items)]
+        return distributed.gather(torch.from_numpy(padded).to(self.device)).cpu().numpy()[: len(items)]
 
     def state(self) -> State:
         optimizers = {name: checkpoint.optimizer_tensors(o) for name, o in self.optimizers.items()}
@@ -277,7 +279,7 @@ def _check(method: Method, train: Items, validation: Items, config: Config) -> N
     if not method.phases:
         raise ValueError(f"{type(method).__name__} has no phases to train in; use cmh.solver.solve")
     nested.check(type(method), method.bits, config.prefixes)
-    config.check(parallel.world_size(), gpu=device_of(method).type == "cuda")
+    config.check(distributed.world_size(), gpu=device_of(method).type == "cuda")
     if len(train) < config.batch_size:
         raise ValueError(
             f"{len(train)} training items are fewer than one batch of {config.batch_size}; lower batch_size"

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmh import hamming, metrics, ranking
+from cmh.data.batches import Side
 from cmh.divergence import CollapsedCodes, NonFiniteLoss
-from cmh.memory import Side
 from cmh.method import Method
 
 Relaxed = NDArray[np.float32]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from cmh import parallel
+from cmh import distributed
 from cmh.multiscale import MultiScale
 
 TAPS = 3
@@ -140,9 +140,9 @@ def _window_moments(columns_BJD: Tensor) -> tuple[float, Tensor, Tensor]:
     width = columns.shape[1]
     sums_J = functional.pad(columns.sum((0, 2)), (1, 1))
     products_JJ = functional.pad((columns @ columns.transpose(1, 2)).sum(0), (1, 1, 1, 1))
-    moments = parallel.gather(torch.cat([sums_J, products_JJ.flatten()])[None]).sum(0)
+    moments = distributed.gather(torch.cat([sums_J, products_JJ.flatten()])[None]).sum(0)
     sums_J, products_JJ = moments[: width + 2], moments[width + 2 :].view(width + 2, width + 2)
-    count = float(columns.numel() * parallel.world_size())
+    count = float(columns.numel() * distributed.world_size())
     taps = range(TAPS)
     mean_T = torch.stack([sums_J[t : t + width].sum() for t in taps]) / count
     second_TT = torch.stack(

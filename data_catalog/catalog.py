@@ -149,7 +149,7 @@ class Entry(Strict):
     title: str
     about: str = ""
     citation: str = ""
-    reader: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="module of cmh.readers")
+    reader: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="module of cmh.data.readers")
     options: dict[str, Any] = {}
     sources: dict[str, Source] = Field(min_length=1)
     images: Images = Images()

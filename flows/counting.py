@@ -12,7 +12,8 @@ from typing import Any
 
 import zarr
 
-from cmh import ndcg, schema, tally
+from cmh import ndcg, tally
+from cmh.data import schema
 from cmh.tally import Bits, Items, Ranking, Tally
 from flows import publish
 from flows.experiments import Resources

@@ -17,10 +17,11 @@ import torch
 import zarr
 
 from cmh import encode as encoding
-from cmh import methods, schema
+from cmh import methods
 from cmh import model as models
-from cmh.dataset import read_items
-from cmh.memory import Side
+from cmh.data import schema
+from cmh.data.batches import Side
+from cmh.data.items import read_items
 from cmh.model import Model
 from flows import publish
 from flows.caching import artifact_task

@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from cmh import embedding_report, figures, methods, ndcg, report, schema, significance, tally
+from cmh import embedding_report, figures, methods, ndcg, report, significance, tally
 from cmh import model as models
+from cmh.data import schema
 from cmh.method import Method
 from cmh.tally import Items
 from flows import counting

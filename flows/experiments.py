@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cmh import backbones, clip_vit, methods, nested, pool, readers, trainer
+from cmh import backbones, clip_vit, methods, nested, pool, trainer
+from cmh.data import readers
 from data_catalog import catalog
 from flows import reach
 
@@ -209,7 +210,7 @@ class Experiment(_Settings):
         nested.check(method, self.bits, self.training.weights)
         if self.text.is_network and method.sequences:
             raise ValueError(f"{self.method} reads words in their order; leave out --text.name")
-        if readers.brings_vectors(entry.reader):
+        if readers.brings_features(entry.reader):
             if self.limit is not None:
                 raise ValueError(f"{entry.name} brings features and is taken whole; leave out --limit")
             if self.text.is_network:

@@ -2,7 +2,8 @@
 
 from functools import cache
 
-from cmh import methods, readers
+from cmh import methods
+from cmh.data import readers
 from flows import sources
 from flows.experiments import Experiment, Resources
 from infra import ray_cluster
@@ -17,7 +18,7 @@ def check(experiment: Experiment, resources: Resources) -> None:
     """
     experiment.check()
     resources.check()
-    if not readers.brings_vectors(experiment.entry.reader):
+    if not readers.brings_features(experiment.entry.reader):
         sources.identity_of_weights(experiment.backbone)
         if experiment.text.is_network:
             sources.identity_of_weights(experiment.text)

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import zarr
 from prefect import Flow, flow
 
-from cmh import methods, readers, schema
+from cmh import methods
+from cmh.data import readers, schema
 from flows import encode, evaluate, feasible, features, preprocess, publish, texts, train, vectors
 from flows.experiments import Backbone, Evaluation, Experiment, Resources, Text, Training
 from infra import artifacts
@@ -74,7 +75,7 @@ def _data(
 ) -> Generator[Step, Ref, tuple[Ref, Ref, Ref]]:
     """Images, dataset, and what training reads of the images: themselves, or features of them."""
     entry, backbone = experiment.entry, experiment.backbone
-    if readers.brings_vectors(entry.reader):
+    if readers.brings_features(entry.reader):
         given = vectors.features_target(entry)
         source = yield Step(given, lambda: vectors.features(store, given, entry))
         described = vectors.dataset_target(source, entry)
@@ -110,7 +111,7 @@ def _data(
 
 def stages(experiment: Experiment) -> list[str]:
     """The kinds of artifacts that `steps` makes, in its order."""
-    if readers.brings_vectors(experiment.entry.reader):
+    if readers.brings_features(experiment.entry.reader):
         return ["features", "dataset", "model", "codes", "report"]
     frozen = {"texts": experiment.text.is_network, "features": experiment.backbone.frozen}
     of_networks = [stage for stage, is_made in frozen.items() if is_made]

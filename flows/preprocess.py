@@ -24,8 +24,10 @@ import pyarrow as pa
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from cmh import labels, readers, schema, splits, transforms
-from cmh.readers import Record
+from cmh.data import labels, readers, schema, splits
+from cmh.data.images import decode_image
+from cmh.data.records import Record
+from cmh.data.texts import bag_of_words, drop_words, sequences, vectorizer
 from data_catalog.catalog import Entry
 from flows import publish, sources, unfit
 from flows.caching import artifact_task
@@ -128,13 +130,13 @@ def dataset(store: Store, draft: Draft, images: Ref, entry: Entry, limit: int | 
         sources.warn_if_unlike(entry, records=len(records), items=len(kept), labels=len(names))
     chosen, label_NL = [records[row] for row in kept], label_ML[kept]
     drop = entry.text
-    texts = [transforms.drop_words(r.text, drop.drop, seed=drop.seed, key=r.id) for r in chosen]
+    texts = [drop_words(r.text, drop.drop, seed=drop.seed, key=r.id) for r in chosen]
     split = splits.grouped([record.group for record in chosen], **entry.split.model_dump())
-    words = transforms.vectorizer(min_df=drop.min_df, max_features=drop.max_features)
+    words = vectorizer(min_df=drop.min_df, max_features=drop.max_features)
     vocabulary = words.fit([texts[row] for row in split["train"]]).get_feature_names_out().tolist()
     group = zarr.open_group(draft.zarr("dataset.zarr"), mode="w")
-    put(group, "text", transforms.bag_of_words(texts, vocabulary))
-    put(group, "tokens", transforms.sequences(texts, vocabulary, drop.length))
+    put(group, "text", bag_of_words(texts, vocabulary))
+    put(group, "tokens", sequences(texts, vocabulary, drop.length))
     put(group, "label", label_NL)
     put(group, "image_row", kept)
     for name, rows in split.items():
@@ -193,7 +195,7 @@ def _decode(part: Part) -> dict[str, str]:
     block = np.zeros((part.stop - part.start, part.size, part.size, 3), np.uint8)
     for row, record in enumerate(_records(part.request)[part.start : part.stop]):
         try:
-            block[row] = transforms.decode_image(record.image(), record.media_type, part.size)
+            block[row] = decode_image(record.image(), record.media_type, part.size)
         except (OSError, ValueError) as error:
             reasons[record.id] = str(error) or type(error).__name__
     array: Any = zarr.open_group(part.out, mode="r+")["image"]

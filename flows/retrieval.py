@@ -19,8 +19,9 @@ import zarr
 from numpy.typing import NDArray
 
 from cmh import model as models
-from cmh import schema, transforms
 from cmh.contact_sheet import contact_sheet
+from cmh.data import schema
+from cmh.data.images import decode_image
 from cmh.hamming import Codes
 from cmh.model import Model
 from cmh.search import Index
@@ -174,7 +175,7 @@ def read_image(path: Path, size: int) -> Image:
         ValueError, OSError: not an image, or none of a kind that is read.
     """
     media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return transforms.decode_image(path.read_bytes(), media_type, size)
+    return decode_image(path.read_bytes(), media_type, size)
 
 
 def newest(store: Store, kind: str) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 import zarr
 
-from cmh import clip_text, schema
+from cmh import clip_text
+from cmh.data import schema
 from flows import publish, sources
 from flows.caching import artifact_task
 from flows.experiments import Resources, Text

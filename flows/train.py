@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from cmh import methods, readers, trainer
+from cmh import methods, trainer
+from cmh.data import readers
 from flows import publish, solve, sources, train_worker
 from flows.caching import artifact_task
 from flows.experiments import Experiment, Resources
@@ -32,7 +33,7 @@ def target(experiment: Experiment, dataset: Ref, source: Ref) -> Target:
     # What a method without phases learns depends on no epochs and batches.
     training = {} if methods.solved(experiment.method) else experiment.training.model_dump()
     backbone: dict[str, Any] = {}  # none, where the dataset brings features
-    if not readers.brings_vectors(experiment.entry.reader):
+    if not readers.brings_features(experiment.entry.reader):
         backbone = experiment.backbone.model_dump() | {
             "weights": sources.identity_of_weights(experiment.backbone)
         }

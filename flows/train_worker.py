@@ -19,11 +19,12 @@ import zarr
 from ray.train.torch import get_device
 from torch.utils.tensorboard import SummaryWriter
 
-from cmh import backbones, checkpoint, clip_text, methods, parallel, readers, trainer
+from cmh import backbones, checkpoint, clip_text, distributed, methods, trainer
 from cmh import model as models
 from cmh.backbones import Backbone
 from cmh.checkpoint import State
-from cmh.dataset import Items, read_items
+from cmh.data import readers
+from cmh.data.items import Items, read_items
 from cmh.divergence import CollapsedCodes, NonFiniteLoss
 from cmh.method import Method
 from cmh.trainer import Epoch
@@ -100,7 +101,7 @@ def _train(job: Job) -> None:
         state=state,
         on_epoch=_keeper(store, job, seconds),
     )
-    if parallel.rank() == 0:
+    if distributed.rank() == 0:
         write_model(store, job, model_of(job, method, backbone, data), history, seconds)
 
 
@@ -140,7 +141,7 @@ def build(job: Job, data: Data) -> tuple[Backbone, Method]:
     """Backbone and method with fresh weights, the same on every worker."""
     wanted = job.experiment.backbone
     torch.manual_seed(job.experiment.seed)
-    if readers.brings_vectors(job.experiment.entry.reader):
+    if readers.brings_features(job.experiment.entry.reader):
         backbone = backbones.absent(data.train.image_channels)
     else:
         backbone = backbones.load(wanted.name, sources.network_weights(wanted))
@@ -172,7 +173,7 @@ def _keeper(store: Store, job: Job, seconds: list[float]) -> Callable[[Epoch, St
     def keep(epoch: Epoch, state: State) -> None:
         nonlocal began
         seconds.append(time.perf_counter() - began)
-        first = parallel.rank() == 0
+        first = distributed.rank() == 0
         with tempfile.TemporaryDirectory() as folder:
             if first:
                 checkpoint.save(state, Path(folder))
@@ -195,7 +196,7 @@ def model_of(job: Job, method: Method, backbone: Backbone, data: Data) -> models
 
 def _facts(job: Job, method: Method, backbone: Backbone, data: Data) -> models.Facts:
     wanted = job.experiment.backbone
-    given = data.train.image_channels if readers.brings_vectors(job.experiment.entry.reader) else None
+    given = data.train.image_channels if readers.brings_features(job.experiment.entry.reader) else None
     return models.facts(
         job.experiment.method,
         method,
@@ -233,7 +234,7 @@ def _fill(folder: Path, job: Job, model: models.Model, history: list[Epoch], sec
         for epoch in history:
             for name, value in _scalars(epoch).items():
                 board.add_scalar(name, value, epoch.number)
-    facts = {"epochs": seconds, "threads": torch.get_num_threads(), "workers": parallel.world_size()}
+    facts = {"epochs": seconds, "threads": torch.get_num_threads(), "workers": distributed.world_size()}
     (logs / "seconds.json").write_text(json.dumps(facts))
 
 

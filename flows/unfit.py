@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cmh import labels, transforms
-from cmh.readers import Record
+from cmh.data import labels, texts
+from cmh.data.records import Record
 from data_catalog.catalog import Entry
 
 NO_TEXT, NO_LABEL = "its text is empty", "no label"
@@ -33,7 +33,7 @@ def check(records: Sequence[Record], entry: Entry) -> None:
 
 
 def _words(record: Record) -> bool:
-    return bool(transforms.vectorizer().build_analyzer()(record.text))
+    return bool(texts.vectorizer().build_analyzer()(record.text))
 
 
 def reason(record: Record, label_L: np.ndarray[Any, Any]) -> str | None:

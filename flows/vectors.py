@@ -14,8 +14,8 @@ import pyarrow as pa
 import zarr
 from numpy.typing import NDArray
 
-from cmh import readers, schema
-from cmh.vectors import Vectors
+from cmh.data import readers, schema
+from cmh.data.records import FeatureTable
 from data_catalog.catalog import Entry, Published
 from flows import sources
 from flows.caching import artifact_task
@@ -64,9 +64,9 @@ def dataset(store: Store, draft: Draft, entry: Entry) -> None:
     draft.write_bytes("labels.txt", "".join(f"{name}\n" for name in found.labels).encode())
 
 
-def read(entry: Entry) -> Vectors:
+def read(entry: Entry) -> FeatureTable:
     """What the entry's reader gives.  Raises: ValueError, FetchError."""
-    return readers.load_vectors(entry.reader).vectors(sources.paths(entry), entry.options)
+    return readers.load_features(entry.reader).vectors(sources.paths(entry), entry.options)
 
 
 def split_rows(query_N: NDArray[np.bool_], split: Any) -> dict[str, NDArray[np.int64]]:
@@ -94,7 +94,7 @@ def _origin(entry: Entry) -> dict[str, Any]:
     return {"reader": entry.reader, "options": entry.options, "sources": sources.checksums(entry)}
 
 
-def _items(found: Vectors, source: str, split: dict[str, NDArray[np.int64]]) -> pa.Table:
+def _items(found: FeatureTable, source: str, split: dict[str, NDArray[np.int64]]) -> pa.Table:
     where = np.full(len(found.id), "database", object)
     for name in ("train", "validation", "query"):
         where[split[name]] = name

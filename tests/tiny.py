@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from cmh import parallel
-from cmh.dataset import Items
+from cmh import distributed
+from cmh.data.batches import Batch, Stages
+from cmh.data.items import Items
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.method import Inputs, Method, Optimizer, Phase
 
 LABELS, TEXT, CHANNELS = 4, 12, 6
 
@@ -58,7 +59,7 @@ class Tiny(Method):
         u = self.encode_image(batch.image) if phase == "image" else self.encode_text(batch.text_BD)
         other = memory.text_NK if phase == "image" else memory.image_NK
         memory.write(phase, batch.index_B, u)
-        everyone, labels = parallel.gather(u), parallel.gather(batch.labels_BL)
+        everyone, labels = distributed.gather(u), distributed.gather(batch.labels_BL)
         drawn = torch.rand(len(everyone)) < 0.5  # for the global batch, so that workers draw alike
         return {
             "inter": _nll(u, other, batch.labels_BL, memory.labels_NL),

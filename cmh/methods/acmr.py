@@ -36,9 +36,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh import image_towers, losses, parallel, settings, text_towers
+from cmh import distributed, image_towers, losses, settings, text_towers
+from cmh.data.batches import Batch, Stages
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.method import Inputs, Method, Optimizer, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +118,9 @@ class ACMR(Method):
         v_BK, t_BK = self.encode_image(batch.image), self.encode_text(batch.text_BD)
         memory.write("image", batch.index_B, v_BK)
         memory.write("text", batch.index_B, t_BK)
-        labels_BL = parallel.gather(batch.labels_BL)
+        labels_BL = distributed.gather(batch.labels_BL)
         s_BB = losses.relevance(labels_BL, labels_BL)
-        relevant, others = pairs(parallel.gather(v_BK), parallel.gather(t_BK), s_BB, c.mu)
+        relevant, others = pairs(distributed.gather(v_BK), distributed.gather(t_BK), s_BB, c.mu)
         classes = sum(classification(self.classifier(x), batch.labels_BL) for x in (v_BK, t_BK))
         return {
             "classes": c.beta * torch.as_tensor(classes),

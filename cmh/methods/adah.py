@@ -32,8 +32,9 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from cmh import losses, settings, text_towers
+from cmh.data.batches import Batch, Stages
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.method import Inputs, Method, Optimizer, Phase
 from cmh.towers import whole_batch
 
 IMAGE, TEXT, IMAGE_UNATTENDED, TEXT_UNATTENDED = range(4)

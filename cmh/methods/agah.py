@@ -48,9 +48,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh import image_towers, losses, parallel, settings, text_towers
+from cmh import distributed, image_towers, losses, settings, text_towers
+from cmh.data.batches import Batch, Stages
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.method import Inputs, Method, Optimizer, Phase
 
 SHARPNESS = 5  # of the attention: authors' code
 PENALTY = 10  # weight of the critics' gradient penalty: authors' code
@@ -190,7 +191,7 @@ class AGAH(Method):
 
     def _lessons(self, image: Encoded, text: Encoded, batch: Batch) -> dict[str, Tensor]:
         c = self.config
-        u_BK, v_BK, y_BL = (parallel.gather(x) for x in (image.h_BK, text.h_BK, batch.labels_BL))
+        u_BK, v_BK, y_BL = (distributed.gather(x) for x in (image.h_BK, text.h_BK, batch.labels_BL))
         d_BB, s_BB = 1 - losses.cosine(u_BK, v_BK), losses.relevance(y_BL, y_BL)
         both_BK, twice_BL = torch.cat([image.h_BK, text.h_BK]), torch.cat([batch.labels_BL] * 2)
         valued = self.text_critic(image.features_BF) + self.image_critic(text.features_BF)
@@ -208,8 +209,8 @@ class AGAH(Method):
     @torch.no_grad()
     def _remember(self, image: Encoded, text: Encoded, batch: Batch, memory: CodeMemory) -> None:
         """Let the label means follow, and renew the label codes once this was called for N items."""
-        labels_BL = parallel.gather(batch.labels_BL)
-        features_BF = parallel.gather(image.features_BF + text.features_BF) / 2
+        labels_BL = distributed.gather(batch.labels_BL)
+        features_BF = distributed.gather(image.features_BF + text.features_BF) / 2
         # in a new tensor: the gradient of this step still needs the old one
         self.label_sum_LF = self.config.memory * self.label_sum_LF + labels_BL.T @ features_BF
         self.seen += len(features_BF)
@@ -230,7 +231,7 @@ def criticism(critic: nn.Module, own_BF: Tensor, other_BF: Tensor) -> Tensor:
 
     Source: Gulrajani et al., Improved Training of Wasserstein GANs, NeurIPS 2017, as in the authors' code.
     """
-    rank, workers = parallel.rank(), parallel.world_size()
+    rank, workers = distributed.rank(), distributed.world_size()
     share_BF = torch.rand(len(own_BF) * workers, own_BF.shape[1]).to(own_BF)[rank::workers]
     between_BF = (share_BF * own_BF + (1 - share_BF) * other_BF).detach().requires_grad_()
     (slope_BF,) = torch.autograd.grad(critic(between_BF).sum(), between_BF, create_graph=True)

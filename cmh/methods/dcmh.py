@@ -30,9 +30,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from cmh import losses, parallel, settings
+from cmh import distributed, losses, settings
+from cmh.data.batches import Batch
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Optimizer, Phase
+from cmh.method import Optimizer, Phase
 from cmh.towers import LinearTowers, in_turn
 
 ALPHA = 2  # of the likelihood: the paper's theta is half the inner product
@@ -87,5 +88,5 @@ class DCMH(LinearTowers):
         return {
             "inter": losses.memory_nll(f_BK[None], other_NK, s_BN, ALPHA, weight),
             "quantisation": self.config.gamma * share * quantisation,
-            "balance": self.config.eta * losses.balance(parallel.gather(f_BK)),
+            "balance": self.config.eta * losses.balance(distributed.gather(f_BK)),
         }

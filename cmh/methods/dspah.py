@@ -34,8 +34,9 @@ import torch
 from torch import Tensor, nn
 
 from cmh import losses, settings
+from cmh.data.batches import Batch
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Optimizer, Phase
+from cmh.method import Inputs, Optimizer, Phase
 from cmh.text_towers import ResidualText, ResidualWords
 from cmh.towers import Towers, in_turn
 

@@ -29,9 +29,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh import image_towers, losses, parallel, settings
+from cmh import distributed, image_towers, losses, settings
+from cmh.data.batches import Batch, Stages
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh.method import Inputs, Method, Optimizer, Phase
 from cmh.text_towers import WordSequence, mean_over_words
 
 
@@ -94,7 +95,7 @@ class DVSH(Method):
         """Terms `cosine`, over all pairs of the global batch, `bits`, and `image` and `text`, to be alike."""
         config = self.config
         joint_BK, image_BK, text_BK = codes
-        h_BK, labels_BL = parallel.gather(joint_BK), parallel.gather(batch.labels_BL)
+        h_BK, labels_BL = distributed.gather(joint_BK), distributed.gather(batch.labels_BL)
         s_BB = losses.relevance(labels_BL, labels_BL)
         return {
             "cosine": cosine_hinge(h_BK, s_BB, config.margin, config.relevant_weight),

@@ -22,8 +22,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from cmh import image_towers, losses, settings, text_towers
+from cmh.data.batches import Batch
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Optimizer, Phase
+from cmh.method import Inputs, Optimizer, Phase
 from cmh.towers import Towers, in_turn
 
 SCALE = 10  # of the whole objective: authors' code

@@ -20,9 +20,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from cmh import losses, parallel, settings
+from cmh import distributed, losses, settings
+from cmh.data.batches import Batch
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Optimizer, Phase
+from cmh.method import Optimizer, Phase
 from cmh.towers import LinearTowers, in_turn
 
 ALPHA = 2  # of the likelihood: the paper's theta is half the inner product
@@ -79,7 +80,7 @@ class PRDH(LinearTowers):
             own_NK, other_NK = other_NK, own_NK
         weight = memory.weight_of_relevant(self.config.relevant_weight)
         s_BN = losses.relevance(batch.labels_BL, memory.labels_NL)
-        everyone_BK = parallel.gather(f_BK)
+        everyone_BK = distributed.gather(f_BK)
         share = f_BK.shape[1] / len(own_NK)  # K squares an item beside its N pairs
         quantisation = losses.quantisation(f_BK, memory.consensus_NK[batch.index_B])
         return {

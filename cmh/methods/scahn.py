@@ -23,10 +23,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cmh import losses, parallel, settings
+from cmh import distributed, losses, settings
 from cmh.augmentation import turn_and_flip
-from cmh.memory import CodeMemory, Side
-from cmh.method import Batch, Inputs, Optimizer, Phase, Stages
+from cmh.data.batches import Batch, Side, Stages
+from cmh.memory import CodeMemory
+from cmh.method import Inputs, Optimizer, Phase
 from cmh.text_towers import ResidualText, ResidualWords
 from cmh.towers import Towers, in_turn
 
@@ -231,8 +232,8 @@ class Fusion(nn.Module):
 
 def _halves(layers_SBK: Tensor, labels_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Codes (S, H, K) of both halves of the global batch, itself in random order; relevance (H, H)."""
-    everyone_SBK = parallel.gather(layers_SBK.transpose(0, 1)).transpose(0, 1)
-    labels_BL = parallel.gather(labels_BL)
+    everyone_SBK = distributed.gather(layers_SBK.transpose(0, 1)).transpose(0, 1)
+    labels_BL = distributed.gather(labels_BL)
     half = len(labels_BL) // 2
     s_HH = losses.relevance(labels_BL[:half], labels_BL[half : 2 * half])
     return everyone_SBK[:, :half], everyone_SBK[:, half : 2 * half], s_HH

@@ -33,9 +33,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cmh import image_towers, losses, parallel, settings, text_towers
-from cmh.memory import CodeMemory, Side
-from cmh.method import Batch, Inputs, Method, Optimizer, Phase, Stages
+from cmh import distributed, image_towers, losses, settings, text_towers
+from cmh.data.batches import Batch, Side, Stages
+from cmh.memory import CodeMemory
+from cmh.method import Inputs, Method, Optimizer, Phase
 
 ALPHA = 2  # of the likelihoods: the paper's theta is half the inner product
 
@@ -169,12 +170,12 @@ class SSAH(Method):
         self, taught: Semantics, teacher: Semantics, batch: Batch, memory: CodeMemory
     ) -> dict[str, Tensor]:
         c = self.config
-        labels_BL = parallel.gather(batch.labels_BL)
+        labels_BL = distributed.gather(batch.labels_BL)
         s_BB = losses.relevance(labels_BL, labels_BL)
         weight = memory.weight_of_relevant(c.relevant_weight)
 
         def pairs(teaching: Tensor, learning: Tensor) -> Tensor:
-            u_BX, v_BX = parallel.gather(teaching), parallel.gather(learning)
+            u_BX, v_BX = distributed.gather(teaching), distributed.gather(learning)
             return losses.pairwise_nll(u_BX, v_BX, s_BB, ALPHA, weight)
 
         sign_BK = torch.where(taught.h_BK >= 0, 1.0, -1.0).to(taught.h_BK.dtype)

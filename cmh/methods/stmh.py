@@ -29,7 +29,8 @@ from scipy import linalg
 from torch import Tensor, nn
 
 from cmh import kernel_features, projections, settings
-from cmh.method import Inputs, Method, Stages
+from cmh.data.batches import Stages
+from cmh.method import Inputs, Method
 from cmh.projections import Matrix, Projection
 
 TINY = np.finfo(float).eps  # under the root of a residual that may be 0

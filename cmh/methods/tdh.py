@@ -30,8 +30,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from cmh import losses, settings
+from cmh.data.batches import Batch
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Optimizer, Phase
+from cmh.method import Optimizer, Phase
 from cmh.towers import LinearTowers, together, whole_batch
 
 

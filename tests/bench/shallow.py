@@ -75,7 +75,7 @@ def read(data: str) -> tuple[Any, Any, Any]:
         return items, None, None
     import zarr
 
-    from cmh.dataset import read_items
+    from cmh.data.items import read_items
     from infra.artifacts import list_artifacts, open_artifact
     from infra.storage import open_store
 
@@ -95,7 +95,7 @@ def read(data: str) -> tuple[Any, Any, Any]:
 
 def synthetic(count: int) -> Any:
     """128 image features, 100 text dimensions, 10 labels: the shape of the classical benchmarks."""
-    from cmh.dataset import Items
+    from cmh.data.items import Items
 
     rng = np.random.default_rng(0)
     label = np.eye(10, dtype=np.uint8)[rng.integers(10, size=count)]

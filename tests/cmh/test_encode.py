@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cmh import encode, hamming
-from cmh.dataset import Slice, to_batch
+from cmh.data.batches import Slice, to_batch
 from tests import tiny
 
 ITEMS = tiny.items(23)

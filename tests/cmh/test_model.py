@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from cmh import backbones, encode, model, transforms
-from cmh.dataset import Items
+from cmh import backbones, encode, model
+from cmh.data.items import Items
+from cmh.data.texts import bag_of_words, sequences
 
 WORDS = tuple(f"word{number}" for number in range(60))
 SETTINGS = {"bits": 16}
@@ -71,7 +72,7 @@ def test_raw_inputs_give_what_the_data_set_way_gives(saved):
         with torch.inference_mode():
             stages = made.backbone(torch.from_numpy(images).permute(0, 3, 1, 2))
         stored = tuple(stage.mean((2, 3), keepdim=True).numpy() for stage in stages)
-    items = Items(stored, transforms.bag_of_words(texts, WORDS), np.zeros((6, 2), np.uint8), np.arange(6))
+    items = Items(stored, bag_of_words(texts, WORDS), np.zeros((6, 2), np.uint8), np.arange(6))
     u = {side: encode.encode(made.method, items, side) for side in ("image", "text")}
     assert np.array_equal(made.encode_images(images), encode.codes(u["image"], made.order))
     assert np.array_equal(made.encode_texts(texts), encode.codes(u["text"], made.order))
@@ -82,7 +83,7 @@ def test_a_model_that_reads_words_in_their_order_cuts_texts_as_its_dataset_did(t
     made = _model(frozen=True, name="dvsh", length=3)
     model.save(made, tmp_path)
     texts = ["word3 unknown word4", "Word7, word59! word7 word1", "word7 word59 word7", "nothing known", ""]
-    tokens = torch.from_numpy(transforms.sequences(texts, WORDS, 3))
+    tokens = torch.from_numpy(sequences(texts, WORDS, 3))
     expected = encode.codes(made.method.encode_text(tokens).detach().numpy(), made.order)
     for one in (made, model.load(tmp_path)):
         assert np.array_equal(one.encode_texts(texts), expected)

@@ -12,8 +12,9 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh import parallel
+from cmh import distributed
 from cmh.multiscale import SCALES, MultiScale
+from cmh.networks import batchnorm
 from cmh.text_towers import MultiScaleLinear, ResidualText, WordLinear, mlp
 
 
@@ -166,10 +167,10 @@ def step(rank: int = 0, workers: int = 1) -> dict[str, Tensor]:
     """One step on this worker's rows of the same batch; all that must not depend on the number of workers."""
     torch.manual_seed(0)
     tower = ResidualText(157).double()
-    parallel.sync_batchnorm(tower)
+    batchnorm.sync_batchnorm(tower)
     text_BD, probe_BC = texts(8, 157, 0.03), torch.randn(8, 512, dtype=torch.float64)
     (tower(text_BD[rank::workers])[-1][..., 0] * probe_BC[rank::workers]).mean().backward()
-    parallel.mean_gradients(tower.parameters())
+    distributed.mean_gradients(tower.parameters())
     gradients = {f"{name}.grad": p.grad for name, p in tower.named_parameters() if p.grad is not None}
     return gradients | {k: v for k, v in tower.state_dict().items() if "running" in k}
 

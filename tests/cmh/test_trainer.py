@@ -15,10 +15,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from cmh import checkpoint, encode, methods, parallel, schedule, trainer
+from cmh import checkpoint, distributed, encode, methods, schedule, trainer
 from cmh.backbones import Frozen
-from cmh.dataset import Items
-from cmh.method import Batch, Inputs, Optimizer, Phase
+from cmh.data.batches import Batch
+from cmh.data.items import Items
+from cmh.method import Inputs, Optimizer, Phase
 from cmh.methods.scahn import SCAHN
 from tests import tiny
 
@@ -257,7 +258,7 @@ def test_workers_train_the_same_model(tmp_path: Path):
         assert a.terms == pytest.approx(b.terms, rel=1e-4)
         assert (a.map_image_to_text, a.map_text_to_image) == (b.map_image_to_text, b.map_text_to_image)
     assert all(np.array_equal(a, b) for a, b in zip(found_codes, _codes(method), strict=True))
-    assert parallel.world_size() == 1
+    assert distributed.world_size() == 1
 
 
 @pytest.mark.slow

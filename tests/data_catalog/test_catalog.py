@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from cmh import readers
+from cmh.data import readers
 from data_catalog import catalog
 from data_catalog.catalog import CatalogError
 

@@ -13,7 +13,8 @@ import yaml
 import zarr
 from prefect.client.orchestration import get_client
 
-from cmh import hamming, model, report, schema
+from cmh import hamming, model, report
+from cmh.data import schema
 from flows.experiments import Experiment
 from flows.pipeline import stages
 from infra import artifacts

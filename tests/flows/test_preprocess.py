@@ -8,14 +8,14 @@ import pytest
 import zarr
 from PIL import Image
 
-from cmh import schema
+from cmh.data import schema
 from data_catalog import catalog
 from flows import preprocess
 from flows.experiments import Resources
 from infra import artifacts, dask_cluster, fetch
 from infra.fetch import FetchError
 from infra.storage import open_store
-from tests.cmh.readers import published
+from tests.cmh.data.readers import published
 from tests.raw import pack
 
 RESOURCES = Resources(threads=1)

@@ -9,7 +9,8 @@ import torch
 import zarr
 from safetensors.torch import save_file
 
-from cmh import clip_text, model, schema
+from cmh import clip_text, model
+from cmh.data import schema
 from infra import artifacts
 from infra.artifacts import Reading
 from tests.flows.command_line import Called, cmh

@@ -3,7 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from cmh import methods, readers
+from cmh import methods
+from cmh.data import readers
 from flows import encode, evaluate, features, preprocess, texts, train, vectors
 from flows.experiments import Backbone, Experiment, Text, Training
 from infra.artifacts import Ref, Target
@@ -49,7 +50,7 @@ def identities(experiment: Experiment) -> dict[str, str]:
         content = hashlib.sha256(target.identity.encode()).hexdigest()
         return Ref(kind=target.kind, name=target.name, identity=target.identity, content=content)
 
-    if readers.brings_vectors(entry.reader):
+    if readers.brings_features(entry.reader):
         source = made(vectors.features_target(entry))
         dataset = made(vectors.dataset_target(source, entry))
     else:

@@ -12,21 +12,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cmh import (
-    backbones,
-    clip_text,
-    embedding_report,
-    encode,
-    hamming,
-    labels,
-    ndcg,
-    report,
-    splits,
-    tally,
-    trainer,
-    transforms,
-)
+from cmh import backbones, clip_text, embedding_report, encode, hamming, ndcg, report, tally, trainer
 from cmh import features as extraction
+from cmh.data import images, labels, splits
+from cmh.data.texts import bag_of_words, drop_words, sequences, vectorizer
 from cmh.significance import ranking
 from cmh.solver import solve
 from flows import compare, evaluate, features, preprocess, texts, vectors
@@ -120,13 +109,13 @@ def _images() -> dict[str, Any]:
         "transparent": (image("PNG", "RGBA"), "image/png"),
         "drawing": (SVG, "image/svg+xml"),
     }
-    decoded = {name: transforms.decode_image(*file, 16) for name, file in files.items()}
+    decoded = {name: images.decode_image(*file, 16) for name, file in files.items()}
     return {name: block.reshape(16, -1).mean(1).tolist() for name, block in decoded.items()}
 
 
 def _dataset() -> dict[str, Any]:
     said = ["A red, red apple!", "Pear ÉTÉ 5", "the green pear", "blue sky over the green sea", "x"]
-    words = transforms.vectorizer(min_df=1, max_features=6)
+    words = vectorizer(min_df=1, max_features=6)
     vocabulary = words.fit(said).get_feature_names_out().tolist()
     rules = {"fruit": {"tags": ["fruit"]}, "food": {"groups": ["food"], "tags": ["meal"]}}
     traits = [{"groups": ["food"], "tags": ["fruit"]}, {"groups": ["food"]}, {"tags": ["fruit"]}]
@@ -135,9 +124,9 @@ def _dataset() -> dict[str, Any]:
     split = splits.grouped(groups, query=0.2, validation=0.1, train=0.7, seed=4)
     return {
         "vocabulary": vocabulary,
-        "bags": transforms.bag_of_words(said, vocabulary).tolist(),
-        "sequences": transforms.sequences(said, vocabulary, 4).tolist(),
-        "dropped": [transforms.drop_words(text, 0.4, seed=1, key=str(n)) for n, text in enumerate(said)],
+        "bags": bag_of_words(said, vocabulary).tolist(),
+        "sequences": sequences(said, vocabulary, 4).tolist(),
+        "dropped": [drop_words(text, 0.4, seed=1, key=str(n)) for n, text in enumerate(said)],
         "labels by rules": [*labels.assign(traits, rules)[0], labels.assign(traits, rules)[1].tolist()],
         "own labels": [*labels.assign(own, {})[0], labels.assign(own, {})[1].tolist()],
         "split": {name: rows.tolist() for name, rows in split.items()},

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from cmh import methods
 from cmh.backbones import Frozen
+from cmh.data.batches import Batch
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Method
+from cmh.method import Inputs, Method
 
 N, B, K, D, L = 14, 6, 8, 40, 3
 CHANNELS = (5, 6, 17, 33)

@@ -13,7 +13,7 @@ from scipy.io import loadmat
 
 from cmh import encode, hamming, methods, metrics, ranking, solver
 from cmh.backbones import Frozen
-from cmh.dataset import Items
+from cmh.data.items import Items
 from cmh.method import Inputs, Method
 from infra import fetch
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from cmh import backbones, encode, hamming, methods, trainer
 from cmh.backbones import Frozen
-from cmh.dataset import Items, to_text
+from cmh.data.batches import Batch, to_text
+from cmh.data.items import Items
 from cmh.memory import CodeMemory
-from cmh.method import Batch, Inputs, Method
+from cmh.method import Inputs, Method
 from cmh.validation import mean_average_precision
 
 N, D, L, K, CHANNELS = 32, 60, 4, 16, (6, 8, 10, 12)

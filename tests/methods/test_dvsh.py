@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from cmh import methods
+from cmh.data.batches import Batch
 from cmh.memory import CodeMemory
-from cmh.method import Batch
 from cmh.methods.dvsh import DVSH, cosine_hinge
 from cmh.text_towers import WordSequence
 from tests.methods.pairs import B, D, K, batch, build, cosine, memory, relevant

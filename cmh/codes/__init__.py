@@ -1,0 +1,1 @@
+"""Packed binary codes: Hamming distances, compiled kernels, exact and approximate search, index files."""

@@ -1,0 +1,1 @@
+"""Data: readers of datasets, records, decoding, labels, splits, arrays, items and batches."""

@@ -1,0 +1,59 @@
+"""One dataset format per file: `read(sources, options)` yields `Record`s, always in the same order.
+
+`sources` maps the names that a catalog entry gives its sources to local files or folders; `options` are the
+reader's own settings.  `load("emoji")` imports `cmh.data.readers.emoji`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+from cmh.data.records import FeatureTable, Record
+
+
+class Reader(Protocol):
+    """What a module of this package offers; or it is a `VectorReader`."""
+
+    def read(self, sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]: ...
+
+
+class FeatureReader(Protocol):
+    """What a module offers whose datasets bring features in place of images and words."""
+
+    def vectors(self, sources: Mapping[str, Path], options: Mapping[str, Any]) -> FeatureTable: ...
+
+
+def available() -> list[str]:
+    """Names of the readers.
+
+    >>> available()
+    ['coco', 'emoji', 'flickr8k', 'folder', 'iaprtc12', 'mirflickr', 'nuswide', 'wiki']
+    """
+    return sorted(module.name for module in iter_modules(__path__))
+
+
+def load(name: str) -> Reader:
+    """The reader of that name.  Raises: ValueError if there is none yet, or it brings features."""
+    if brings_features(name):
+        raise ValueError(f"reader {name!r} brings features, no images to decode")
+    return cast(Reader, _module(name))
+
+
+def brings_features(name: str) -> bool:
+    """Whether the datasets of this reader are features: then `load_vectors` it.  Raises: ValueError."""
+    return hasattr(_module(name), "vectors")
+
+
+def load_features(name: str) -> FeatureReader:
+    """The reader of that name, which `brings_vectors`.  Raises: ValueError if there is none yet."""
+    return cast(FeatureReader, _module(name))
+
+
+def _module(name: str) -> ModuleType:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name not in available():
+        raise ValueError(f"reader {name!r} is not available yet; available: {', '.join(available())}")
+    return import_module(f"{__name__}.{name}")

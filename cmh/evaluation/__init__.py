@@ -1,0 +1,1 @@
+"""Evaluation: counts over distances, retrieval metrics, reports, comparisons, figures."""

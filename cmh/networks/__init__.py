@@ -1,0 +1,1 @@
+"""Networks: backbones, text networks, CLIP, layers on top of them, weights, frozen features."""

@@ -1,0 +1,1 @@
+"""Training: the trainer, the solver of shallow methods, checkpoints, validation, failures."""

@@ -1,0 +1,207 @@
+"""Images and texts, against pixels and counts that are known; hostile files against the limits."""
+
+import io
+import random
+import zlib
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from cmh.data import images, svg
+from cmh.data.images import decode_image
+from cmh.data.texts import bag_of_words, drop_words, sequences, vectorizer
+
+
+def encoded(image, kind="PNG", **options):
+    """The image as a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_photo_is_cut_to_its_central_square():
+    """Of a wide image with coloured ends only the middle remains."""
+    pixels = np.full((20, 60, 3), 255, np.uint8)
+    pixels[:, 20:40] = (200, 0, 0)
+    image = decode_image(encoded(Image.fromarray(pixels)), "image", 20)
+    assert image.shape == (20, 20, 3)
+    assert image.dtype == np.uint8
+    assert (image == (200, 0, 0)).all()
+
+
+def test_transparency_becomes_white():
+    """A transparent pixel is white, whatever colour lies under it."""
+    image = decode_image(encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 0))), "image", 8)
+    assert (image == 255).all()
+
+
+def test_orientation_is_applied():
+    """A photo that says it lies on its side is turned upright."""
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    image = decode_image(encoded(Image.fromarray(pixels), exif=exif), "image", 16)
+    assert (image[:8] == 0).all()
+    assert (image[8:] == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_truncated_files_are_errors(kind):
+    """Half a file is never half an image."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = encoded(Image.fromarray(noise), kind)
+    with pytest.raises((OSError, ValueError, SyntaxError)):
+        decode_image(data[: len(data) // 2], "image", 32)
+
+
+def test_too_many_pixels_are_not_decoded(monkeypatch):
+    """The size in the header is enough to refuse."""
+    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    with pytest.raises(ValueError, match="11 × 10 pixels"):
+        decode_image(encoded(Image.new("RGB", (11, 10))), "image", 8)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<image href="file:///etc/hostname"/>',
+        '<svg:image xmlns:svg="http://www.w3.org/2000/svg" href="x.png"/>',
+        "<script>1</script>",
+        '<use href="http://example.org/x.svg#a"/>',
+        '<use xlink:href="other.svg#a"/>',
+        '<rect fill="url(http://example.org/#a)"/>',
+        "<style>@import 'x.css';</style>",
+        '<filter><feImage href="#a"/></filter>',
+    ],
+)
+def test_svg_refers_to_nothing_outside_itself(body):
+    """Files, addresses and scripts in a drawing are refused before it is parsed."""
+    drawing = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">{body}</svg>'
+    )
+    with pytest.raises(ValueError, match="SVG"):
+        decode_image(drawing.encode(), "image/svg+xml", 32)
+
+
+def test_svg_entities_are_refused():
+    """Entities that multiply could fill the memory."""
+    drawing = b'<!DOCTYPE svg [<!ENTITY a "aaaa">]><svg xmlns="http://www.w3.org/2000/svg">&a;</svg>'
+    with pytest.raises(ValueError, match="DOCTYPE"):
+        decode_image(drawing, "image/svg+xml", 32)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<g>" * 3000 + "</g>" * 3000,  # crashes the renderer
+        '<filter id="f"><feTurbulence numOctaves="100000000"/></filter>'
+        '<rect width="9" height="9" filter="url(#f)"/>',
+        "<defs>"
+        + "".join(f'<g id="g{n + 1}"><use href="#g{n}"/><use href="#g{n}"/></g>' for n in range(40))
+        + '<rect id="g0" width="1" height="1"/></defs><use href="#g40"/>',
+    ],
+)
+def test_a_drawing_without_end_is_an_error_of_its_own(body, monkeypatch):
+    """Nested, filtered or repeated without limit; the next drawing is drawn."""
+    monkeypatch.setattr(svg, "MAX_SECONDS", 3)
+    hostile = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">{body}</svg>'
+    with pytest.raises(ValueError, match=r"SVG was not drawn within|SVG cannot be drawn"):
+        decode_image(hostile.encode(), "image/svg+xml", 32)
+    square = hostile.replace(body, '<rect width="9" height="9" fill="#00f"/>')
+    assert (decode_image(square.encode(), "image/svg+xml", 8) == (0, 0, 255)).all()
+
+
+def test_grey_of_sixteen_bits_keeps_its_scale():
+    """A ramp from black to white, not white from 1/256 on."""
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (64, 1))
+    image = decode_image(encoded(Image.fromarray(ramp)), "image", 64)
+    np.testing.assert_allclose(image[0, :, 0], np.linspace(0, 255, 64), atol=1)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what it passes over
+def test_hostile_photos_are_errors_of_their_own():
+    """A header of 400 megapixels, and Exif data of which no byte is safe."""
+    bomb = bytearray(encoded(Image.new("L", (1, 1))))
+    bomb[16:24] = (20_000).to_bytes(4, "big") * 2
+    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        decode_image(bytes(bomb), "image", 8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a photo"
+    whole = encoded(Image.new("RGB", (16, 16)), "JPEG", exif=exif.tobytes())
+    rng = random.Random(0)
+    for _ in range(2000):
+        damaged = bytearray(whole)
+        for _ in range(3):
+            damaged[rng.randrange(20, 90)] = rng.randrange(256)
+        with suppress(ValueError, OSError):
+            decode_image(bytes(damaged), "image", 8)
+
+
+def test_svg_may_refer_to_itself():
+    """Gradients and reused shapes are drawn."""
+    drawing = (
+        b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><defs><linearGradient id="g">'
+        b'<stop stop-color="#0f0"/></linearGradient></defs><rect width="8" height="8" fill="url(#g)"/></svg>'
+    )
+    assert (decode_image(drawing, "image/svg+xml", 16) == (0, 255, 0)).all()
+
+
+words = st.lists(st.sampled_from(["red", "green", "blue", "round", "sweet", "old"]), min_size=1, max_size=30)
+
+
+@given(words, st.floats(0, 0.95), st.integers(0, 9))
+def test_dropped_texts_are_subsequences(given_words, share, seed):
+    """What is left keeps its order, is never empty, and is the same for the same seed and key."""
+    text = " ".join(given_words)
+    kept = drop_words(text, share, seed=seed, key="k").split()
+    rest = iter(given_words)
+    assert kept
+    assert all(word in rest for word in kept)
+    assert kept == drop_words(text, share, seed=seed, key="k").split()
+
+
+def test_share_of_dropped_words():
+    """Over many items the share is the one asked for, within four standard deviations."""
+    text = " ".join(f"w{i}" for i in range(50))
+    left = sum(len(drop_words(text, 0.3, seed=0, key=str(key)).split()) for key in range(200))
+    assert abs(left / 10_000 - 0.7) < 4 * (0.3 * 0.7 / 10_000) ** 0.5
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
+def test_counts_equal_a_slow_loop(texts):
+    """The bag of words against counting the analyser's words one by one."""
+    analyse = vectorizer().build_analyzer()
+    vocabulary = sorted({word for text in texts for word in analyse(text)})
+    if vocabulary:
+        expected = [[min(255, analyse(text).count(word)) for word in vocabulary] for text in texts]
+        assert bag_of_words(texts, vocabulary).tolist() == expected
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=5), st.integers(1, 6))
+def test_sequences_spell_the_known_words_in_order(texts, length):
+    """Read back through the vocabulary: the analyser's words, those outside it left out, cut, then zeros."""
+    analyse = vectorizer().build_analyzer()
+    vocabulary = sorted({word for text in texts for word in analyse(text)})[::2]
+    for row, text in zip(sequences(texts, vocabulary, length).tolist(), texts, strict=True):
+        known = [word for word in analyse(text) if word in vocabulary][:length]
+        assert [vocabulary[number - 1] for number in row[: len(known)]] == known
+        assert row[len(known) :] == [0] * (length - len(known))
+
+
+def test_counts_are_clipped():
+    """A word that occurs 300 times counts 255, not 44."""
+    assert bag_of_words(["a " * 300], ["a"]).tolist() == [[255]]
+
+
+def test_resize_is_the_identity_at_its_size():
+    """No pixel changes where nothing is to be done."""
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    assert images.resize(image, 8) is image
+    assert images.resize(image, 4).shape == (4, 4, 3)
