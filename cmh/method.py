@@ -92,7 +92,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def __init__(self, config: Any, inputs: Inputs, backbone: nn.Module) -> None:
-        """Build the towers.  `backbone` maps `Stages` to stage maps (see `cmh.backbones`)."""
+        """Build the towers.  `backbone` maps `Stages` to stage maps (see `cmh.networks.backbones`)."""
         super().__init__()
 
     @classmethod

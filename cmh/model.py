@@ -20,13 +20,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cmh import backbones, clip_text, encode, methods
-from cmh.backbones import Backbone, Frozen
-from cmh.clip_text import ClipText
+from cmh import encode, methods
 from cmh.data import images
 from cmh.data.batches import Stages, to_stages, to_text
 from cmh.data.texts import bag_of_words, sequences
 from cmh.method import Inputs, Method
+from cmh.networks import backbones, clip
+from cmh.networks.backbones import Backbone, Frozen
+from cmh.networks.clip import ClipText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +222,7 @@ def load(folder: Path) -> Model:
             f"{revision}; train it again, or use the version of cmh that it was made with"
         )
     if known.given is not None:
-        backbone = backbones.absent(known.given)
+        backbone = backbones.without_network(known.given)
     else:
         backbone = backbones.load(known.backbone, folder / "backbone.safetensors")
     method = build(
@@ -234,7 +235,7 @@ def load(folder: Path) -> Model:
     )
     vocabulary = tuple((folder / "vocabulary.txt").read_text().splitlines())
     labels = tuple((folder / "labels.txt").read_text().splitlines())
-    network = None if known.text == "words" else clip_text.load(folder / "text_network.safetensors")
+    network = None if known.text == "words" else clip.load_text(folder / "text_network.safetensors")
     model = Model(method.eval(), backbone.eval(), known, vocabulary, labels, network)
     weights = load_file(folder / "model.safetensors")
     inside = _backbone_prefix(model)

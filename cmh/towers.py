@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cmh import distributed, image_towers, losses, text_towers
+from cmh import distributed, losses
 from cmh.data.batches import Batch, Side, Stages
 from cmh.memory import CodeMemory
 from cmh.method import Inputs, Method, Optimizer, Phase
+from cmh.networks import image_heads, text_networks
 
 
 def in_turn(optimizer: Optimizer) -> tuple[Phase, ...]:
@@ -91,8 +92,8 @@ class LinearTowers(Towers):
 
     def __init__(self, config: Any, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
-        self.image_tower = image_towers.linear_head(inputs.image_channels, config.bits)
-        self.text_tower = text_towers.mlp(inputs.text_dim, config.hidden, config.bits)
+        self.image_tower = image_heads.linear_head(inputs.image_channels, config.bits)
+        self.text_tower = text_networks.mlp(inputs.text_dim, config.hidden, config.bits)
 
     def code_of(self, side: Side, batch: Batch) -> Tensor:
         f_BK = super().code_of(side, batch)

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cmh import backbones, clip_vit, methods, nested, pool, trainer
+from cmh import methods, nested, pool, trainer
 from cmh.data import readers
+from cmh.networks import backbones, clip
 from data_catalog import catalog
 from flows import reach
 
@@ -64,7 +65,7 @@ class Text(_Settings):
     @model_validator(mode="after")
     def _is_possible(self) -> "Text":
         if self.is_network:
-            clip_vit.check_installed()
+            clip.check_installed()
         if self.weights == "none" or (not self.is_network and self.weights != "default"):
             raise ValueError(
                 f"texts are read as {self.name} with weights {self.weights!r}; words have no weights, and a "

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 import zarr
 
-from cmh import backbones
-from cmh import features as extraction
+from cmh.networks import backbones
+from cmh.networks import features as extraction
 from flows import publish, sources
 from flows.caching import artifact_task
 from flows.experiments import Backbone, Resources

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from cmh import clip_vit
+from cmh.networks import clip
 from data_catalog import catalog
 from data_catalog.catalog import Entry, Local, Manual, Npm, Pypi, Source
 from flows.experiments import Backbone, Text
@@ -44,7 +44,7 @@ def network_weights(network: Backbone | Text) -> str:
     if network.weights == "default" and network.name == "efficientnet_lite0":
         return str(weights(network.name))
     if network.weights == "default" and network.name == "clip_vit_b32":
-        return str(clip_vit.download())
+        return str(clip.download())
     return network.weights
 
 
@@ -57,7 +57,7 @@ def identity_of_weights(network: Backbone | Text) -> str:
     if network.name == "efficientnet_lite0":
         return catalog.weights(network.name).sha256
     if network.name == "clip_vit_b32":
-        return file_or_folder(clip_vit.download())
+        return file_or_folder(clip.download())
     return "torchvision"  # its version fixes the file, which has its hash in its name
 
 

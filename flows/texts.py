@@ -15,8 +15,8 @@ from typing import Any
 import torch
 import zarr
 
-from cmh import clip_text
 from cmh.data import schema
+from cmh.networks import clip
 from flows import publish, sources
 from flows.caching import artifact_task
 from flows.experiments import Resources, Text
@@ -45,7 +45,7 @@ def target(dataset: Ref, text: Text) -> Target:
     return Target(
         "texts",
         f"{dataset.name}-{text.name}",
-        config={"network": text.name, "weights": weights, "rows": ROWS, "batch": clip_text.BATCH},
+        config={"network": text.name, "weights": weights, "rows": ROWS, "batch": clip.TEXT_BATCH},
         inputs={"dataset": dataset.content},
         revision=REVISION,
     )
@@ -59,7 +59,7 @@ def texts(store: Store, draft: Draft, dataset: Ref, text: Text, resources: Resou
     out = draft.zarr("dataset.zarr")
     group = zarr.open_group(out, mode="a")
     if "text" not in group:
-        shape, chunks = (len(given), clip_text.FEATURES), (ROWS, clip_text.FEATURES)
+        shape, chunks = (len(given), clip.TEXT_FEATURES), (ROWS, clip.TEXT_FEATURES)
         group.create_array(
             "text", shape=shape, dtype="float32", chunks=chunks, compressors=COMPRESSORS,
             config={"write_empty_chunks": True},
@@ -90,14 +90,14 @@ def _take_over(reading: Reading, draft: Draft) -> None:
             draft.write_bytes(name, reading.read_bytes(name))
 
 
-def _load(weights: Path) -> clip_text.ClipText:
+def _load(weights: Path) -> clip.ClipText:
     torch.set_num_threads(1)  # sums must not depend on the number of cores
-    return clip_text.load(weights)
+    return clip.load_text(weights)
 
 
 def _extract(provided: str, part: Part) -> None:
     """On a worker: compute and write one shard."""
-    network: clip_text.ClipText = dask_cluster.resource(provided)
+    network: clip.ClipText = dask_cluster.resource(provided)
     array = schema.array(zarr.open_group(part.out, mode="r+"), "text")
     array[part.start : part.start + len(part.texts)] = network.features(part.texts)
 

@@ -19,14 +19,15 @@ import zarr
 from ray.train.torch import get_device
 from torch.utils.tensorboard import SummaryWriter
 
-from cmh import backbones, checkpoint, clip_text, distributed, methods, trainer
+from cmh import checkpoint, distributed, methods, trainer
 from cmh import model as models
-from cmh.backbones import Backbone
 from cmh.checkpoint import State
 from cmh.data import readers
 from cmh.data.items import Items, read_items
 from cmh.divergence import CollapsedCodes, NonFiniteLoss
 from cmh.method import Method
+from cmh.networks import backbones, clip
+from cmh.networks.backbones import Backbone
 from cmh.trainer import Epoch
 from flows import sources
 from flows.experiments import Experiment
@@ -142,7 +143,7 @@ def build(job: Job, data: Data) -> tuple[Backbone, Method]:
     wanted = job.experiment.backbone
     torch.manual_seed(job.experiment.seed)
     if readers.brings_features(job.experiment.entry.reader):
-        backbone = backbones.absent(data.train.image_channels)
+        backbone = backbones.without_network(data.train.image_channels)
     else:
         backbone = backbones.load(wanted.name, sources.network_weights(wanted))
     torch.manual_seed(job.experiment.seed)  # whatever the backbone drew
@@ -190,7 +191,7 @@ def _keeper(store: Store, job: Job, seconds: list[float]) -> Callable[[Epoch, St
 def model_of(job: Job, method: Method, backbone: Backbone, data: Data) -> models.Model:
     """What was trained, with all that it takes to encode."""
     facts, text = _facts(job, method, backbone, data), job.experiment.text
-    network = clip_text.load(Path(sources.network_weights(text))) if text.is_network else None
+    network = clip.load_text(Path(sources.network_weights(text))) if text.is_network else None
     return models.Model(method, backbone, facts, data.vocabulary, data.labels, network)
 
 

@@ -36,10 +36,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh import distributed, image_towers, losses, settings, text_towers
+from cmh import distributed, losses, settings
 from cmh.data.batches import Batch, Stages
 from cmh.memory import CodeMemory
 from cmh.method import Inputs, Method, Optimizer, Phase
+from cmh.networks import image_heads, text_networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +79,14 @@ class ACMR(Method):
         self.backbone = backbone
         channels = inputs.image_channels[-1]
         self.image_tower = nn.Sequential(
-            image_towers.LastStage(),
+            image_heads.LastStage(),
             nn.BatchNorm1d(channels, affine=False),
             _xavier(nn.Linear(channels, config.image_hidden)),
             *_upper(config.image_hidden, config),
         )
         std = (2 / (inputs.text_dim + config.text_hidden)) ** 0.5  # Xavier's
         self.text_tower = nn.Sequential(
-            text_towers.WordLinear(inputs.text_dim, config.text_hidden, std),
+            text_networks.WordLinear(inputs.text_dim, config.text_hidden, std),
             *_upper(config.text_hidden, config),
         )
         self.classifier = _xavier(nn.Linear(config.bits, inputs.labels))

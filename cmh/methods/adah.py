@@ -31,10 +31,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cmh import losses, settings, text_towers
+from cmh import losses, settings
 from cmh.data.batches import Batch, Stages
 from cmh.memory import CodeMemory
 from cmh.method import Inputs, Method, Optimizer, Phase
+from cmh.networks import text_networks
 from cmh.towers import whole_batch
 
 IMAGE, TEXT, IMAGE_UNATTENDED, TEXT_UNATTENDED = range(4)
@@ -96,7 +97,7 @@ class ADAH(Method):
         self.bits = config.bits
         self.backbone = backbone
         channels, width, bits = inputs.image_channels[config.stage], config.hidden, config.bits
-        self.text_features = text_towers.mlp(inputs.text_dim, config.text_hidden, config.text_features)
+        self.text_features = text_networks.mlp(inputs.text_dim, config.text_hidden, config.text_features)
         if self._attends(IMAGE):
             self.image_attention = nn.Conv2d(channels, 1, 1)
         if self._attends(TEXT):

@@ -48,10 +48,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh import distributed, image_towers, losses, settings, text_towers
+from cmh import distributed, losses, settings
 from cmh.data.batches import Batch, Stages
 from cmh.memory import CodeMemory
 from cmh.method import Inputs, Method, Optimizer, Phase
+from cmh.networks import image_heads, text_networks
 
 SHARPNESS = 5  # of the attention: authors' code
 PENALTY = 10  # weight of the critics' gradient penalty: authors' code
@@ -110,10 +111,10 @@ class AGAH(Method):
         self.backbone = backbone
         width = config.features
         self.image_features = nn.Sequential(
-            image_towers.LastStage(), nn.Linear(inputs.image_channels[-1], width), nn.ReLU()
+            image_heads.LastStage(), nn.Linear(inputs.image_channels[-1], width), nn.ReLU()
         )
         self.text_features = nn.Sequential(
-            text_towers.WordLinear(inputs.text_dim, config.text_hidden, (1 / inputs.text_dim) ** 0.5),
+            text_networks.WordLinear(inputs.text_dim, config.text_hidden, (1 / inputs.text_dim) ** 0.5),
             nn.ReLU(),
             nn.Linear(config.text_hidden, config.text_middle),
             nn.ReLU(),

@@ -37,7 +37,7 @@ from cmh import losses, settings
 from cmh.data.batches import Batch
 from cmh.memory import CodeMemory
 from cmh.method import Inputs, Optimizer, Phase
-from cmh.text_towers import ResidualText, ResidualWords
+from cmh.networks.text_networks import ResidualText, ResidualWords
 from cmh.towers import Towers, in_turn
 
 
@@ -59,7 +59,7 @@ class Config:
     # Weight of pairs that share a label in eq. 5; 1 is the paper.  Ours: "balanced" gives them all together
     # the weight that the others have.
     relevant_weight: float | Literal["balanced"] = 1.0
-    # Text network: "multiscale" is the paper's, "words" ours, see `cmh.text_towers.ResidualWords`.
+    # Text network: "multiscale" is the paper's, "words" ours, see `cmh.networks.text_networks.ResidualWords`.
     text: Literal["multiscale", "words"] = "multiscale"
 
     def __post_init__(self) -> None:

@@ -29,11 +29,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh import distributed, image_towers, losses, settings
+from cmh import distributed, losses, settings
 from cmh.data.batches import Batch, Stages
 from cmh.memory import CodeMemory
 from cmh.method import Inputs, Method, Optimizer, Phase
-from cmh.text_towers import WordSequence, mean_over_words
+from cmh.networks import image_heads
+from cmh.networks.text_networks import WordSequence, mean_over_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class DVSH(Method):
         self.bits = config.bits
         self.backbone = backbone
         self.fusion = Fusion(inputs, config.hidden, config.bits)
-        self.image_tower = image_towers.linear_head(inputs.image_channels, config.bits)
+        self.image_tower = image_heads.linear_head(inputs.image_channels, config.bits)
         self.text_tower = SentenceCode(inputs.text_dim, config.hidden, config.bits)
 
     @property
@@ -132,7 +133,7 @@ class Fusion(nn.Module):
 
     def __init__(self, inputs: Inputs, hidden: int, bits: int) -> None:
         super().__init__()
-        self.image = image_towers.linear_head(inputs.image_channels, bits)
+        self.image = image_heads.linear_head(inputs.image_channels, bits)
         self.words = WordSequence(inputs.text_dim, hidden)
         self.code = nn.Linear(hidden, bits, bias=False)
 

@@ -21,10 +21,11 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from cmh import image_towers, losses, settings, text_towers
+from cmh import losses, settings
 from cmh.data.batches import Batch
 from cmh.memory import CodeMemory
 from cmh.method import Inputs, Optimizer, Phase
+from cmh.networks import image_heads, text_networks
 from cmh.towers import Towers, in_turn
 
 SCALE = 10  # of the whole objective: authors' code
@@ -58,10 +59,10 @@ class MLSPH(Towers):
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
         self.image_tower = nn.Sequential(
-            image_towers.linear_head(inputs.image_channels, config.bits), nn.Tanh()
+            image_heads.linear_head(inputs.image_channels, config.bits), nn.Tanh()
         )
         self.text_tower = nn.Sequential(
-            text_towers.MultiScaleLinear(inputs.text_dim, config.hidden),
+            text_networks.MultiScaleLinear(inputs.text_dim, config.hidden),
             nn.ReLU(),
             nn.BatchNorm1d(config.hidden),
             nn.Linear(config.hidden, config.features),

@@ -28,7 +28,7 @@ from cmh.augmentation import turn_and_flip
 from cmh.data.batches import Batch, Side, Stages
 from cmh.memory import CodeMemory
 from cmh.method import Inputs, Optimizer, Phase
-from cmh.text_towers import ResidualText, ResidualWords
+from cmh.networks.text_networks import ResidualText, ResidualWords
 from cmh.towers import Towers, in_turn
 
 
@@ -49,7 +49,7 @@ class Config:
     # together the weight that the others have.
     relevant_weight: float | Literal["balanced"] = 1.0
     # Text network: "multiscale" is the paper's convolutions over a pooled bag of words, "words" ours, fully
-    # connected layers (`cmh.text_towers.ResidualWords`).
+    # connected layers (`cmh.networks.text_networks.ResidualWords`).
     text: Literal["multiscale", "words"] = "multiscale"
     # Bits that a short code keeps: "most" significant is the paper, "least" its published code.
     keep: Literal["most", "least"] = "most"

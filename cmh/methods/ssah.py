@@ -33,10 +33,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cmh import distributed, image_towers, losses, settings, text_towers
+from cmh import distributed, losses, settings
 from cmh.data.batches import Batch, Side, Stages
 from cmh.memory import CodeMemory
 from cmh.method import Inputs, Method, Optimizer, Phase
+from cmh.networks import image_heads, text_networks
 
 ALPHA = 2  # of the likelihoods: the paper's theta is half the inner product
 
@@ -89,12 +90,12 @@ class SSAH(Method):
         self.bits = config.bits
         self.backbone = backbone
         features, hidden = config.features, config.hidden
-        image = image_towers.linear_head(inputs.image_channels, features)
+        image = image_heads.linear_head(inputs.image_channels, features)
         labels, words = (
             nn.Sequential(first, nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, features))
             for first in (
                 nn.Linear(inputs.labels, hidden, bias=False),
-                text_towers.MultiScaleLinear(inputs.text_dim, hidden, bias=False),
+                text_networks.MultiScaleLinear(inputs.text_dim, hidden, bias=False),
             )
         )
         self.label_tower = Network(labels, features, config.bits, inputs.labels)

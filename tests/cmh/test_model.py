@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from cmh import backbones, encode, model
+from cmh import encode, model
 from cmh.data.items import Items
 from cmh.data.texts import bag_of_words, sequences
+from cmh.networks import backbones
 
 WORDS = tuple(f"word{number}" for number in range(60))
 SETTINGS = {"bits": 16}

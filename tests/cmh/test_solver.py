@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cmh import solver
-from cmh.backbones import Frozen
 from cmh.method import Inputs
 from cmh.methods import cca
+from cmh.networks.backbones import Frozen
 from tests.methods import shallow
 
 

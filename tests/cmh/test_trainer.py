@@ -16,11 +16,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from cmh import checkpoint, distributed, encode, methods, schedule, trainer
-from cmh.backbones import Frozen
 from cmh.data.batches import Batch
 from cmh.data.items import Items
 from cmh.method import Inputs, Optimizer, Phase
 from cmh.methods.scahn import SCAHN
+from cmh.networks.backbones import Frozen
 from tests import tiny
 
 CONFIG = trainer.Config(epochs=3, batch_size=16, seed=5)

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from prefect.testing.utilities import prefect_test_harness
 from safetensors.torch import save_file
 
-from cmh import backbones
+from cmh.networks import backbones
 from infra import dask_cluster
 from infra.storage import Store, open_store
 from tests.flows.command_line import Called, cmh

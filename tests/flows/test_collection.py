@@ -18,7 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cmh import backbones, hamming, model
+from cmh import hamming, model
+from cmh.networks import backbones
 from flows import collection
 from flows.experiments import Resources
 from flows.retrieval import read_image

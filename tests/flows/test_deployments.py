@@ -22,7 +22,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cmh import backbones
+from cmh.networks import backbones
 from flows.experiments import Experiment
 from flows.pipeline import stages
 from infra import artifacts

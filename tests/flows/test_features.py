@@ -6,8 +6,8 @@ import torch
 import zarr
 from safetensors.torch import save_file
 
-from cmh import backbones
-from cmh.features import extract
+from cmh.networks import backbones
+from cmh.networks.features import extract
 from flows import features
 from flows.experiments import Backbone, Resources
 from infra import artifacts
@@ -98,8 +98,8 @@ def test_clips_default_weights_are_what_was_fetched(images, weights, tmp_path, m
     """The same target as with the path of the fetched file; another, once the publisher changes it."""
     fetched = tmp_path / "fetched.safetensors"
     fetched.write_bytes(weights.read_bytes())
-    monkeypatch.setattr("cmh.clip_vit.download", lambda: fetched)  # in place of 600 MB
-    monkeypatch.setattr("cmh.clip_vit.check", lambda height, width: None)  # and of open_clip
+    monkeypatch.setattr("cmh.networks.clip.download", lambda: fetched)  # in place of 600 MB
+    monkeypatch.setattr("cmh.networks.clip.check_size", lambda height, width: None)  # and of open_clip
 
     def identity(which):
         chosen = Backbone(name="clip_vit_b32", weights=str(which), image_size=224)

@@ -9,8 +9,9 @@ import torch
 import zarr
 from safetensors.torch import save_file
 
-from cmh import clip_text, model
+from cmh import model
 from cmh.data import schema
+from cmh.networks import clip
 from infra import artifacts
 from infra.artifacts import Reading
 from tests.flows.command_line import Called, cmh
@@ -24,7 +25,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random ones of CLIP's text network."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("clip") / "text.safetensors"
-    save_file(clip_text.ClipText().network.state_dict(), path)
+    save_file(clip.ClipText().network.state_dict(), path)
     return path
 
 
@@ -49,14 +50,14 @@ def test_texts_become_features(run: Called, workspace: Workspace, weights: Path)
     before, after = group(opened["dataset"]), group(opened["texts"])
     written = opened["texts"].read_table("items.parquet")["text"].to_pylist()
     np.testing.assert_allclose(
-        after["text"][:], clip_text.load(weights).features(written), rtol=1e-3, atol=1e-5
+        after["text"][:], clip.load_text(weights).features(written), rtol=1e-3, atol=1e-5
     )
     assert "tokens" not in after
     for name in set(schema.DATASET) - {"text", "tokens"}:
         np.testing.assert_array_equal(after[name][:], before[name][:])
 
     trained = model.load(opened["model"].local())
-    assert (trained.facts.text, trained.facts.text_dim) == ("clip_vit_b32", clip_text.FEATURES)
+    assert (trained.facts.text, trained.facts.text_dim) == ("clip_vit_b32", clip.TEXT_FEATURES)
     codes = zarr.open_group(opened["codes"].zarr("codes.zarr"), mode="r")
     given = trained.encode_texts(written)
     assert np.unpackbits(given ^ schema.array(codes, "text")[:]).mean() < 0.01  # but for bits near 0

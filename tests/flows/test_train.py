@@ -16,7 +16,8 @@ import ray
 import zarr
 from ray.cluster_utils import Cluster
 
-from cmh import efficientnet, hamming, model
+from cmh import hamming, model
+from cmh.networks import efficientnet
 from flows import train as train_flow
 from flows import train_worker
 from flows.experiments import Backbone, Experiment, Resources, Training

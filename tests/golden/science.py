@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cmh import backbones, clip_text, embedding_report, encode, hamming, ndcg, report, tally, trainer
-from cmh import features as extraction
+from cmh import embedding_report, encode, hamming, ndcg, report, tally, trainer
 from cmh.data import images, labels, splits
 from cmh.data.texts import bag_of_words, drop_words, sequences, vectorizer
+from cmh.networks import backbones, clip
+from cmh.networks import features as extraction
 from cmh.significance import ranking
 from cmh.solver import solve
 from flows import compare, evaluate, features, preprocess, texts, vectors
@@ -154,7 +155,7 @@ def _features() -> dict[str, Any]:
 
 def _texts() -> dict[str, Any]:
     torch.manual_seed(0)
-    network = clip_text.ClipText().eval()
+    network = clip.ClipText().eval()
     read = ["A red apple", "dolphin " * 100, ""]
     return {"features": network.features(read)[:, :6].tolist()}
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from cmh import methods
-from cmh.backbones import Frozen
 from cmh.data.batches import Batch
 from cmh.memory import CodeMemory
 from cmh.method import Inputs, Method
+from cmh.networks.backbones import Frozen
 
 N, B, K, D, L = 14, 6, 8, 40, 3
 CHANNELS = (5, 6, 17, 33)

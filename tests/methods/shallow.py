@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from cmh import encode, hamming, methods, metrics, ranking, solver
-from cmh.backbones import Frozen
 from cmh.data.items import Items
 from cmh.method import Inputs, Method
+from cmh.networks.backbones import Frozen
 from infra import fetch
 
 SHARED = Path(os.environ.get("CMH_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))

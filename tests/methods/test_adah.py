@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cmh import methods
-from cmh.backbones import Frozen
 from cmh.data.batches import Batch
 from cmh.memory import CodeMemory
 from cmh.method import Inputs
 from cmh.methods.adah import ADAH, Config, above, triplet_ranking
+from cmh.networks.backbones import Frozen
 
 N, B, K, D, L = 9, 6, 8, 30, 3
 CHANNELS = (5, 7)

@@ -13,12 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cmh import backbones, encode, hamming, methods, trainer
-from cmh.backbones import Frozen
+from cmh import encode, hamming, methods, trainer
 from cmh.data.batches import Batch, to_text
 from cmh.data.items import Items
 from cmh.memory import CodeMemory
 from cmh.method import Inputs, Method
+from cmh.networks import backbones
+from cmh.networks.backbones import Frozen
 from cmh.validation import mean_average_precision
 
 N, D, L, K, CHANNELS = 32, 60, 4, 16, (6, 8, 10, 12)

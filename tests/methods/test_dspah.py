@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from cmh import methods
-from cmh.backbones import Frozen
 from cmh.method import Inputs
 from cmh.methods.dspah import CBAM, DSPAH, Config
+from cmh.networks.backbones import Frozen
 from tests.methods.pairs import CHANNELS, B, D, K, L, batch, build, memory, squares
 
 

@@ -8,7 +8,7 @@ from cmh import methods
 from cmh.data.batches import Batch
 from cmh.memory import CodeMemory
 from cmh.methods.dvsh import DVSH, cosine_hinge
-from cmh.text_towers import WordSequence
+from cmh.networks.text_networks import WordSequence
 from tests.methods.pairs import B, D, K, batch, build, cosine, memory, relevant
 
 SETTINGS = {

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from cmh import methods
-from cmh.backbones import Frozen
 from cmh.method import Inputs
 from cmh.methods.scahn import SCAHN, Config, Fusion
+from cmh.networks.backbones import Frozen
 from tests.methods.pairs import CHANNELS, B, D, K, L, batch, build, memory, squares
 
 SETTINGS = {"gamma": 0.3, "lambda_": 0.7, "beta": 2.0}

@@ -14,8 +14,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from cmh import clip_vit, cnn_f, efficientnet, vgg
-from cmh.weights import fill, read
+from cmh.networks import clip, cnn_f, efficientnet, vgg
+from cmh.networks.resnet import ResNetStages
+from cmh.networks.weights import fill, read
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of the RGB values 0 to 255, as torchvision's weights expect
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -93,7 +94,7 @@ class Absent(nn.Module):
         )
 
 
-def absent(channels: tuple[int, ...]) -> Backbone:
+def without_network(channels: tuple[int, ...]) -> Backbone:
     """What stands for the backbone where the dataset brought features of these many channels."""
     return Backbone(Absent(), channels, "none", mean=(0.0,) * 3, std=(1.0,) * 3)
 
@@ -117,7 +118,7 @@ def load(name: str, weights: str | Path = "default") -> Backbone:
     elif name == "cnn_f":
         network, channels, mean, std = cnn_f.CNNF(), cnn_f.CHANNELS, IMAGENET_MEAN, (1.0,) * 3
     elif name == "clip_vit_b32":
-        network, channels, mean, std = clip_vit.ClipViT(), clip_vit.CHANNELS, clip_vit.MEAN, clip_vit.STD
+        network, channels, mean, std = clip.ClipImage(), clip.CHANNELS, clip.MEAN, clip.STD
     elif name == "vgg19":
         network, channels, mean, std = vgg.VGG19(), vgg.CHANNELS, IMAGENET_MEAN, IMAGENET_STD
     else:
@@ -140,38 +141,15 @@ def check(name: str, weights: str | Path, image_size: int | None = None) -> None
     if name == "cnn_f" and weights == "default":
         raise ValueError(
             "there are no default weights of cnn_f; give the path of a .safetensors file with the names of "
-            "cmh.cnn_f, or choose weights 'none' to train it from nothing"
+            "cmh.networks.cnn_f, or choose weights 'none' to train it from nothing"
         )
     if name == "clip_vit_b32" and image_size is not None:
-        clip_vit.check(image_size, image_size)
-
-
-class ResNetStages(nn.Module):
-    """The four stages of torchvision's ResNet, without its classifier, under the same parameter names.
-
-    Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        resnet = torchvision.models.get_model(name, weights=None)
-        for child, module in resnet.named_children():
-            if child not in ("avgpool", "fc"):
-                self.add_module(child, module)
-
-    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        x = image_BCHW
-        stages = []
-        for name, module in self.named_children():
-            x = module(x)
-            if name.startswith("layer"):
-                stages.append(x)
-        return tuple(stages)
+        clip.check_size(image_size, image_size)
 
 
 def _downloaded(name: str) -> dict[str, Tensor]:
     if name == "clip_vit_b32":
-        return read(clip_vit.download())
+        return read(clip.download())
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         state: dict[str, Tensor] = weights.get_state_dict(check_hash=True, weights_only=True)

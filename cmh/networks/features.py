@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cmh.backbones import Backbone
 from cmh.data import images
+from cmh.networks.backbones import Backbone
 
 Arrays = dict[str, NDArray[Any]]
 

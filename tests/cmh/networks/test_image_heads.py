@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from cmh import image_towers
+from cmh.networks import image_heads
 
 
 def test_the_head_is_linear_in_the_average_of_the_last_stage() -> None:
     """Earlier stages do not matter; w . mean(map) for each output, biases being zero at first."""
     torch.manual_seed(0)
-    head = image_towers.linear_head((2, 3), 4).double()
+    head = image_heads.linear_head((2, 3), 4).double()
     maps = (torch.randn(5, 2, 4, 4), torch.randn(5, 3, 2, 2, dtype=torch.float64))
     given = head(maps)
     for i in range(5):
@@ -22,6 +22,6 @@ def test_the_head_is_linear_in_the_average_of_the_last_stage() -> None:
 def test_weights_have_the_asked_spread() -> None:
     """N(0, std)."""
     torch.manual_seed(0)
-    assert image_towers.linear_head((2, 500), 20, std=0.3)[1].weight.std().item() == pytest.approx(
+    assert image_heads.linear_head((2, 500), 20, std=0.3)[1].weight.std().item() == pytest.approx(
         0.3, rel=0.05
     )

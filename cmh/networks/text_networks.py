@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh.multiscale import SCALES, MultiScale
-from cmh.word_block import WordBlock
+from cmh.networks.multiscale import SCALES, MultiScale
+from cmh.networks.word_block import WordBlock
 
 
 class ResidualBlock(nn.Module):

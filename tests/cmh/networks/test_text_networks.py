@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cmh import distributed
-from cmh.multiscale import SCALES, MultiScale
 from cmh.networks import batchnorm
-from cmh.text_towers import MultiScaleLinear, ResidualText, WordLinear, mlp
+from cmh.networks.multiscale import SCALES, MultiScale
+from cmh.networks.text_networks import MultiScaleLinear, ResidualText, WordLinear, mlp
 
 
 class Published(nn.Module):

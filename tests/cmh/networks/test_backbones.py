@@ -13,8 +13,8 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cmh import backbones
-from cmh.efficientnet import EfficientNetLite0, SameConv2d
+from cmh.networks import backbones
+from cmh.networks.efficientnet import EfficientNetLite0, SameConv2d
 
 
 def images(size: int, count: int = 2) -> Tensor:

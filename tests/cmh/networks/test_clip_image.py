@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cmh import backbones, features
-from cmh.backbones import Backbone
+from cmh.networks import backbones, features
+from cmh.networks.backbones import Backbone
 
 
 def images(count: int = 2, size: int = 224) -> Tensor:

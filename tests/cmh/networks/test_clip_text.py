@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cmh import clip_text
-from cmh.clip_text import ClipText
+from cmh.networks import clip
+from cmh.networks.clip import ClipText
 
 TEXTS = ["A red apple!", "", "!|!|!|", "dog", "zwei Häuser am Meer, 火", "word " * 200]
 
@@ -19,7 +19,7 @@ TEXTS = ["A red apple!", "", "!|!|!|", "dog", "zwei Häuser am Meer, 火", "word
 @pytest.fixture(scope="module")
 def loaded(clip_file: Path) -> ClipText:
     """The network with the weights of a file of the whole model, image network included."""
-    return clip_text.load(clip_file)
+    return clip.load_text(clip_file)
 
 
 def test_features_are_open_clips(whole_clip: torch.nn.Module, loaded: ClipText) -> None:
@@ -36,21 +36,21 @@ def test_features_are_open_clips(whole_clip: torch.nn.Module, loaded: ClipText) 
     np.testing.assert_allclose(short, expected.numpy()[:3], rtol=1e-3, atol=1e-5)
     many = loaded.features(TEXTS * 15)  # more than a batch
     np.testing.assert_allclose(many, np.tile(found, (15, 1)), rtol=1e-3, atol=1e-5)
-    assert loaded.features([]).shape == (0, clip_text.FEATURES)
+    assert loaded.features([]).shape == (0, clip.TEXT_FEATURES)
 
 
 def test_a_saved_network_loads(loaded: ClipText, tmp_path: Path) -> None:
     """From the file that a model keeps of it: the same features."""
     path = tmp_path / "text_network.safetensors"
     save_file({name: tensor.clone() for name, tensor in loaded.network.state_dict().items()}, path)
-    np.testing.assert_array_equal(clip_text.load(path).features(TEXTS), loaded.features(TEXTS))
+    np.testing.assert_array_equal(clip.load_text(path).features(TEXTS), loaded.features(TEXTS))
 
 
 def test_what_cannot_work_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights of another network, and no open_clip."""
     save_file({"visual.conv1.weight": torch.ones(2)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="weights of CLIP's text network lack"):
-        clip_text.load(tmp_path / "other.safetensors")
+        clip.load_text(tmp_path / "other.safetensors")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"clip_vit_b32 needs open_clip; pip install 'cmh\[clip\]'"):
-        clip_text.load(tmp_path / "other.safetensors")
+        clip.load_text(tmp_path / "other.safetensors")

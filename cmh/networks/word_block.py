@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from cmh import distributed
-from cmh.multiscale import MultiScale
+from cmh.networks.multiscale import MultiScale
 
 TAPS = 3
 MOMENTUM = 0.1  # of the running statistics: torch's default

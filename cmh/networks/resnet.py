@@ -1,0 +1,27 @@
+"""ResNet as stages, under the names of torchvision's own parameters."""
+
+import torchvision
+from torch import Tensor, nn
+
+
+class ResNetStages(nn.Module):
+    """The four stages of torchvision's ResNet, without its classifier, under the same parameter names.
+
+    Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        resnet = torchvision.models.get_model(name, weights=None)
+        for child, module in resnet.named_children():
+            if child not in ("avgpool", "fc"):
+                self.add_module(child, module)
+
+    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        x = image_BCHW
+        stages = []
+        for name, module in self.named_children():
+            x = module(x)
+            if name.startswith("layer"):
+                stages.append(x)
+        return tuple(stages)
