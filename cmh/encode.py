@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmh import hamming
+from cmh.codes import hamming
 from cmh.data.batches import Side, Slice, batches
 from cmh.data.items import Items
 from cmh.method import Method

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cmh import hamming, kernels, pool
-from cmh.hamming import Codes
+from cmh.codes import hamming, numba_kernels
+from cmh.codes.hamming import Codes
+from cmh.codes.threads import run
 
 Counts = NDArray[np.int64]
 Block = tuple[Codes, ArrayLike]
@@ -67,7 +68,7 @@ def distance_histograms(
 ) -> Histograms:
     """Counts of all and of relevant items per distance; relevant is what shares a label with the query.
 
-    threads: None takes what `cmh.pool` finds.
+    threads: None takes what `cmh.codes.threads` finds.
     Raises: ValueError if shapes disagree, codes are not of `bits` bits, or a side is empty.
     """
     blocks = [(database_NP, database_labels_NL)]
@@ -123,10 +124,10 @@ def grade_counts(
 
 
 def _add_counts(
-    query_QW: kernels.Words,
-    database_WN: kernels.Words,
-    labels_QX: kernels.Words,
-    labels_XN: kernels.Words,
+    query_QW: numba_kernels.Words,
+    database_WN: numba_kernels.Words,
+    labels_QX: numba_kernels.Words,
+    labels_XN: numba_kernels.Words,
     counts_QGD: Counts,
     threads: int | None,
 ) -> None:
@@ -136,12 +137,12 @@ def _add_counts(
 
     def count(first: int) -> None:
         some = slice(first, first + _QUERIES_AT_ONCE)
-        key_T = np.empty(kernels.COUNT_TILE, key_type)
-        kernels.add_counts(
+        key_T = np.empty(numba_kernels.COUNT_TILE, key_type)
+        numba_kernels.add_counts(
             query_QW[some], database_WN, labels_QX[some], labels_XN, grades > 2, key_T, counts_QGD[some]
         )
 
-    pool.run(count, range(0, len(query_QW), _QUERIES_AT_ONCE), threads)
+    run(count, range(0, len(query_QW), _QUERIES_AT_ONCE), threads)
 
 
 def numpy_histograms(

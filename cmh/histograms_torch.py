@@ -14,8 +14,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from cmh import hamming
-from cmh.hamming import Codes
+from cmh.codes import hamming
+from cmh.codes.hamming import Codes
 from cmh.histograms import Block, Histograms, check_side
 
 _PAIRS_AT_ONCE = 1 << 26  # of queries and items: about 1.5 GB of device memory

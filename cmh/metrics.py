@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import digamma
 
-from cmh.hamming import Codes
+from cmh.codes.hamming import Codes
 from cmh.histograms import Histograms as Histograms
 from cmh.histograms import distance_histograms as distance_histograms
 
@@ -67,7 +67,7 @@ def evaluate(
     """Compare every query with the whole database once; the result answers all questions of this module.
 
     zero: queries without relevant items are counted as 0 ("count") or left out of the means ("skip").
-    threads: None takes what `cmh.pool` finds.
+    threads: None takes what `cmh.codes.threads` finds.
     device: where torch counts instead of the compiled kernel, such as "cuda".
     A database larger than memory: `Retrieval(histograms.stream_histograms(...))`.
     Raises: ValueError as `cmh.histograms.distance_histograms`.

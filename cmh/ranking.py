@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cmh import hamming, histograms, pool
-from cmh.hamming import Codes
+from cmh import histograms
+from cmh.codes import hamming
+from cmh.codes.hamming import Codes
+from cmh.codes.threads import run
 
 Ranks = NDArray[np.int64]
 Measure = Callable[[Ranks], float]
@@ -144,7 +146,7 @@ def _measured(
         rank_R = stable_ranks(distances(q), relevant_N)
         return [function(rank_R) for function in measures.values()]
 
-    score_QM = np.array(pool.run(measure, range(len(query_labels_QB)), threads))
+    score_QM = np.array(run(measure, range(len(query_labels_QB)), threads))
     return dict(zip(measures, score_QM.T, strict=True))
 
 

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cmh import hamming
-from cmh.hamming import Codes
+from cmh.codes import hamming
+from cmh.codes.hamming import Codes
 
 KS = (1, 5, 10)
 _BLOCK = 256  # queries compared at a time: 20,000 of them against each other take 50 MB

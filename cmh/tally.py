@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cmh import hamming, histograms
+from cmh import histograms
+from cmh.codes import hamming
 from cmh.histograms import Counts
 
 
@@ -69,7 +70,7 @@ def tally(
 ) -> Tally:
     """Count a database that comes in parts, each read once and let go.
 
-    threads: None takes what `cmh.pool` finds.
+    threads: None takes what `cmh.codes.threads` finds.
     Raises: ValueError as `cmh.histograms.grade_counts`.
     """
     total = empty(rankings, len(queries.label_NL), grades)

@@ -6,7 +6,8 @@ Shape suffixes: n = items, K = bits, or numbers of an embedding, L = labels.
 import numpy as np
 from numpy.typing import NDArray
 
-from cmh import hamming, metrics, ranking
+from cmh import metrics, ranking
+from cmh.codes import hamming
 from cmh.data.batches import Side
 from cmh.divergence import CollapsedCodes, NonFiniteLoss
 from cmh.method import Method

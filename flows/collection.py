@@ -2,7 +2,7 @@
 
     collection.json     what its items are, and the address of the model they were encoded with
     model/              the model's files (`cmh.model`)
-    part-00000/ …       codes and names of items, as they were added (`cmh.index_files`)
+    part-00000/ …       codes and names of items, as they were added (`cmh.codes.index_files`)
 
 A part is whole or not there.  What is in the collection is not encoded again: to add what is new in a folder,
 or to go on after an addition was broken off, add the folder once more.
@@ -22,11 +22,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from cmh import hamming, index_files
 from cmh import model as models
-from cmh.hamming import Codes
+from cmh.codes import hamming, index_files
+from cmh.codes.hamming import Codes
+from cmh.codes.search import Index
 from cmh.model import Model
-from cmh.search import Index
 from flows import publish
 from flows.experiments import Resources
 from flows.retrieval import Engine, What, newest, read_image

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from cmh import comparison, index_files
+from cmh import comparison
+from cmh.codes import index_files
 from flows import collection, experiments, pipeline, reach, retrieval
 from flows import compare as comparing
 from flows import demo as demonstration

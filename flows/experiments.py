@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cmh import methods, nested, pool, trainer
+from cmh import methods, nested, trainer
+from cmh.codes.threads import chosen_threads
 from cmh.data import readers
 from cmh.networks import backbones, clip
 from data_catalog import catalog
@@ -261,7 +262,7 @@ class Resources(_Settings):
     workers: int = Field(1, ge=1, description="training processes; the global batch is split over them")
     gpu: bool = Field(False, description="one GPU per training process")
     threads: int = Field(
-        pool.chosen_threads(None), ge=1, description="CPU threads of this machine, for every engine"
+        chosen_threads(None), ge=1, description="CPU threads of this machine, for every engine"
     )
     ray: str | None = Field(
         None,

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from cmh import hamming, solver
+from cmh import solver
+from cmh.codes import hamming
 from flows.train_worker import Job, build, model_of, read_data, write_model
 from infra.storage import Store
 

@@ -13,7 +13,8 @@ import torch
 from sklearn.metrics import average_precision_score
 from torchmetrics.functional.retrieval import retrieval_average_precision
 
-from cmh import hamming, histograms, metrics
+from cmh import histograms, metrics
+from cmh.codes import hamming
 from tests.bench.data import SIZES, Problem, problem
 from tests.bench.timing import Row, arguments, best_of_threads, clock_ghz, machine, measure, table
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import faiss
 import numpy as np
 
-from cmh import hamming
-from cmh.approximate import Approximate
-from cmh.search import Index
+from cmh.codes import hamming
+from cmh.codes.approximate import ApproximateIndex
+from cmh.codes.search import Index
 from tests.bench.timing import Row, arguments, best_of_threads, machine, measure, table
 
 SIZES = {"100k": 100_000, "1M": 1_000_000, "10M": 10_000_000}
@@ -148,7 +148,7 @@ def approximate_rows(threads: int) -> list[Row]:
     index, query_QP = Index(codes_NP[QUERIES:], 64), codes_NP[:QUERIES]
     faiss.omp_set_num_threads(threads)
     start = time.perf_counter()
-    lists = Approximate(index)
+    lists = ApproximateIndex(index)
     built = time.perf_counter() - start
     rows = [measure("**ours, exact**", lambda: index.search(query_QP, K, threads=threads))]
     for probes in (1, 4, 16, 64):

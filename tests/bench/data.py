@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cmh import hamming
+from cmh.codes import hamming
 
 _SHARED = Path(os.environ.get("CMH_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 NUSWIDE = _SHARED / "nuswide_labels" / "mul_label_ids.txt"

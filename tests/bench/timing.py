@@ -18,7 +18,8 @@ import numpy as np
 import psutil
 import torch
 
-from cmh import kernels, pool
+from cmh.codes import numba_kernels
+from cmh.codes.threads import chosen_threads
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def clock_ghz() -> float:
     return 4 * steps / min(times) / 1e9
 
 
-@kernels.compiled
+@numba_kernels.compiled
 def _chain(steps: int) -> int:
     x = np.uint64(steps)
     for _ in range(steps):
@@ -143,7 +144,7 @@ def arguments(
     parser.add_argument("--sizes", nargs="+", choices=sizes, default=default or sizes)
     parser.add_argument("--threads", type=int, default=None, help="for ours and every peer; default: all")
     options = parser.parse_args(given)
-    options.threads = pool.chosen_threads(options.threads)
+    options.threads = chosen_threads(options.threads)
     return options
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cmh import encode, hamming
+from cmh import encode
+from cmh.codes import hamming
 from cmh.data.batches import Slice, to_batch
 from tests import tiny
 

@@ -8,7 +8,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmh import hamming, histograms
+from cmh import histograms
+from cmh.codes import hamming
 
 
 def problem(bits: int, labels: int, queries: int, items: int, seed: int) -> tuple:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cmh import hamming, histograms, histograms_torch, metrics
+from cmh import histograms, histograms_torch, metrics
+from cmh.codes import hamming
 
 CUDA = pytest.param(
     "cuda",

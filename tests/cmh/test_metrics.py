@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from cmh import hamming, metrics
+from cmh import metrics
+from cmh.codes import hamming
 from cmh.histograms import Histograms
 
 TINY = st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=6)

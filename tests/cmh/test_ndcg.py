@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
-from cmh import hamming, ndcg
+from cmh import ndcg
+from cmh.codes import hamming
 from cmh.histograms import grade_counts, numpy_histograms
 
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from cmh import hamming, metrics, ranking
+from cmh import metrics, ranking
+from cmh.codes import hamming
 
 RANKING = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=60)
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmh import hamming, recall
+from cmh import recall
+from cmh.codes import hamming
 
 
 def every_order(query_QP, gallery_QP, k):

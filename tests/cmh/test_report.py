@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from cmh import hamming, metrics, ndcg, recall, report, tally
+from cmh import metrics, ndcg, recall, report, tally
+from cmh.codes import hamming
 
 BITS = 16
 

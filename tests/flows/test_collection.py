@@ -18,7 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cmh import hamming, model
+from cmh import model
+from cmh.codes import hamming
 from cmh.networks import backbones
 from flows import collection
 from flows.experiments import Resources

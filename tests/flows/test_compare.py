@@ -7,7 +7,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from cmh import comparison, encode, hamming, histograms, metrics, ndcg, solver
+from cmh import comparison, encode, histograms, metrics, ndcg, solver
+from cmh.codes import hamming
 from flows import compare
 from flows.compare import Comparison
 from flows.contenders import NESTED_WEIGHT

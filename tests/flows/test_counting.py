@@ -8,7 +8,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmh import hamming, metrics, report
+from cmh import metrics, report
+from cmh.codes import hamming
 from flows import counting
 from flows.experiments import Resources
 from infra import dask_cluster

@@ -12,7 +12,8 @@ import torch
 import zarr
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cmh import figures, hamming, model
+from cmh import figures, model
+from cmh.codes import hamming
 from cmh.networks import backbones
 from flows import evaluate
 from flows.experiments import GRID, Evaluation, Resources

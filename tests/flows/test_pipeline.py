@@ -13,7 +13,8 @@ import yaml
 import zarr
 from prefect.client.orchestration import get_client
 
-from cmh import hamming, model, report
+from cmh import model, report
+from cmh.codes import hamming
 from cmh.data import schema
 from flows.experiments import Experiment
 from flows.pipeline import stages

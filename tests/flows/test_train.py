@@ -16,7 +16,8 @@ import ray
 import zarr
 from ray.cluster_utils import Cluster
 
-from cmh import hamming, model
+from cmh import model
+from cmh.codes import hamming
 from cmh.networks import efficientnet
 from flows import train as train_flow
 from flows import train_worker

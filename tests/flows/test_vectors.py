@@ -13,7 +13,8 @@ import zarr
 from safetensors.numpy import load
 
 from cmh import encode as encoding
-from cmh import hamming, metrics, model, ranking, report, solver
+from cmh import metrics, model, ranking, report, solver
+from cmh.codes import hamming
 from cmh.data import schema
 from flows import encode, evaluate, pipeline, retrieval, train, vectors
 from flows.experiments import Evaluation, Experiment, Resources, Training

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cmh import embedding_report, encode, hamming, ndcg, report, tally, trainer
+from cmh import embedding_report, encode, ndcg, report, tally, trainer
+from cmh.codes import hamming
 from cmh.data import images, labels, splits
 from cmh.data.texts import bag_of_words, drop_words, sequences, vectorizer
 from cmh.networks import backbones, clip

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from cmh import encode, hamming, methods, metrics, ranking, solver
+from cmh import encode, methods, metrics, ranking, solver
+from cmh.codes import hamming
 from cmh.data.items import Items
 from cmh.method import Inputs, Method
 from cmh.networks.backbones import Frozen

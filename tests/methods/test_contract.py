@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cmh import encode, hamming, methods, trainer
+from cmh import encode, methods, trainer
+from cmh.codes import hamming
 from cmh.data.batches import Batch, to_text
 from cmh.data.items import Items
 from cmh.memory import CodeMemory

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from cmh import encode, hamming, methods, metrics, trainer
+from cmh import encode, methods, metrics, trainer
 from cmh.checkpoint import State
+from cmh.codes import hamming
 from cmh.memory import CodeMemory
 from tests import tiny
 from tests.methods.test_contract import K, batch, build, memory, pairs, with_phases

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cmh import hamming, index_files
-from cmh.search import Index
+from cmh.codes import hamming, index_files
+from cmh.codes.search import Index
 
 
 def problem(bits: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmh import hamming
-from cmh.search import Index
+from cmh.codes import hamming
+from cmh.codes.search import Index
 
 
 def problem(bits: int, items: int, queries: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

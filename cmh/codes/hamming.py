@@ -64,12 +64,12 @@ def check(packed_NP: Codes, bits: int, name: str = "codes") -> None:
     if packed_NP.ndim != 2 or packed_NP.dtype != np.uint8 or packed_NP.shape[1] != wanted:
         raise ValueError(
             f"{name} of {bits} bits are packed as (N, {wanted}) uint8, "
-            f"got {packed_NP.shape} {packed_NP.dtype}; use cmh.hamming.pack"
+            f"got {packed_NP.shape} {packed_NP.dtype}; use cmh.codes.hamming.pack"
         )
     if bits % 8 and (packed_NP[:, -1] & (0xFF >> bits % 8)).any():
         raise ValueError(
             f"{name} have bits set after the {bits}th, which would count as distance; "
-            f"use cmh.hamming.prefix(codes, {bits}), or pack them most significant bit first"
+            f"use cmh.codes.hamming.prefix(codes, {bits}), or pack them most significant bit first"
         )
 
 
@@ -110,7 +110,7 @@ def words(packed_NP: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def distances(query_QP: Codes, database_NP: Codes) -> NDArray[np.uint16]:
-    """(Q, N) uint16 Hamming distances.  For the nearest ones only, `cmh.search` is faster."""
+    """(Q, N) uint16 Hamming distances.  For the nearest ones only, `cmh.codes.search` is faster."""
     if query_QP.shape[1] != database_NP.shape[1]:
         raise ValueError(
             f"queries have {query_QP.shape[1]} bytes per code and the database {database_NP.shape[1]}"

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cmh import hamming
+from cmh.codes import hamming
 
-PLANES = 6  # as `cmh.kernels.steps` takes them
+PLANES = 6  # as `cmh.codes.numba_kernels.steps` takes them
 
 
-class Weights(NamedTuple):
+class QueryWeights(NamedTuple):
     """Weights of some queries: rounded down to bit planes, and exact by byte values."""
 
     planes_QVW: NDArray[np.uint64]
@@ -36,7 +36,7 @@ def checked(weight_QK: ArrayLike) -> NDArray[np.float64]:
     return weight_QK
 
 
-def prepare(weight_QK: NDArray[np.float64]) -> Weights:
+def prepare(weight_QK: NDArray[np.float64]) -> QueryWeights:
     """Planes and tables of `checked` weights."""
     heaviest_Q = weight_QK.max(axis=1)
     # A query whose weights are all 0 is at distance 0 from everything, in steps of any scale.
@@ -46,7 +46,7 @@ def prepare(weight_QK: NDArray[np.float64]) -> Weights:
     # Rounding of the quotient must not lift a step above its weight: the planes are lower bounds.
     step_QK -= step_QK * scale_Q[:, None] > weight_QK
     planes = [hamming.words(hamming.pack(step_QK.astype(np.int64) >> v & 1 == 1)) for v in range(PLANES)]
-    return Weights(np.stack(planes, axis=1), scale_Q, _tables(weight_QK))
+    return QueryWeights(np.stack(planes, axis=1), scale_Q, _tables(weight_QK))
 
 
 def _tables(weight_QK: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from cmh import hamming
-from cmh.hamming import Codes
-from cmh.search import Hits, Index
+from cmh.codes import hamming
+from cmh.codes.hamming import Codes
+from cmh.codes.search import Hits, Index
 
 
-class Approximate:
+class ApproximateIndex:
     """Inverted lists over the items of an exact index."""
 
     def __init__(self, index: Index, *, lists: int = 1024, probes: int = 16) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmh import hamming
+from cmh.codes import hamming
 
 LENGTHS = [1, 7, 8, 9, 16, 24, 63, 64, 65, 100, 128, 511, 512]
 

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cmh import hamming
-from cmh.search import Index
+from cmh.codes import hamming
+from cmh.codes.search import Index
 
 FORMAT = 1
 _ROWS_AT_ONCE = 1 << 20

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cmh import hamming, kernels, pool, weighted
-from cmh.hamming import Codes
+from cmh.codes import hamming, numba_kernels, query_weights
+from cmh.codes.hamming import Codes
+from cmh.codes.threads import chosen_threads, run
 
 _QUERIES_AT_ONCE = 64  # compare one tile of the database, once read, with so many queries
 _HEAP_ENTRIES = 1 << 20  # of one group of queries: bounds memory where k is large
@@ -138,8 +139,8 @@ class Index:
         tile_type = np.uint8 if used < 255 else np.uint16
 
         def scan(some: slice, start: int, stop: int, distance_Qk: Any, row_Qk: Rows) -> None:
-            tile_T = np.empty(kernels.SEARCH_TILE, tile_type)
-            kernels.nearest(
+            tile_T = np.empty(numba_kernels.SEARCH_TILE, tile_type)
+            numba_kernels.nearest(
                 query_QW[some], mask_W, self._words_WC, allowed_N, start, stop, tile_T, distance_Qk, row_Qk
             )
 
@@ -171,13 +172,13 @@ class Index:
         wanted = (len(query_QP), self.bits)
         if np.shape(weight_QK) not in (wanted, wanted[1:]):
             raise ValueError(f"weights are {wanted} or {wanted[1:]}, got shape {np.shape(weight_QK)}")
-        weight_QK = np.broadcast_to(weighted.checked(weight_QK), wanted)
+        weight_QK = np.broadcast_to(query_weights.checked(weight_QK), wanted)
         query_QW, allowed_N = hamming.words(query_QP), self._checked_allowed(allowed_N)
 
         def scan(some: slice, start: int, stop: int, distance_Qk: Any, row_Qk: Rows) -> None:
-            weights = weighted.prepare(weight_QK[some])
-            tile_T = np.empty(kernels.SEARCH_TILE, np.uint16)
-            kernels.nearest_weighted(
+            weights = query_weights.prepare(weight_QK[some])
+            tile_T = np.empty(numba_kernels.SEARCH_TILE, np.uint16)
+            numba_kernels.nearest_weighted(
                 query_QW[some], *weights, self._words_WC, allowed_N, start, stop, tile_T, distance_Qk, row_Qk
             )
 
@@ -189,7 +190,7 @@ class Index:
         self, scan: Scan, queries: int, k: int, farthest: int | float, threads: int | None
     ) -> tuple[NDArray[Any], Rows]:
         """Groups of queries on several threads; with too few groups for them, parts of the database too."""
-        threads = pool.chosen_threads(threads)
+        threads = chosen_threads(threads)
         size = max(1, min(_QUERIES_AT_ONCE, _HEAP_ENTRIES // k, -(-queries // threads)))
         groups = [slice(first, min(first + size, queries)) for first in range(0, queries, size)]
         edges = np.linspace(0, self._items, max(1, -(-threads // len(groups))) + 1).astype(int).tolist()
@@ -197,12 +198,12 @@ class Index:
         def nearest(job: tuple[slice, tuple[int, int]]) -> tuple[NDArray[Any], Rows]:
             group, (start, stop) = job
             shape = (group.stop - group.start, k)
-            distance_Qk, row_Qk = np.full(shape, farthest), np.full(shape, kernels.FARTHEST_ROW)
+            distance_Qk, row_Qk = np.full(shape, farthest), np.full(shape, numba_kernels.FARTHEST_ROW)
             scan(group, start, stop, distance_Qk, row_Qk)
             return distance_Qk, row_Qk
 
         parts = list(pairwise(edges))
-        found = pool.run(nearest, [(group, part) for group in groups for part in parts], threads)
+        found = run(nearest, [(group, part) for group in groups for part in parts], threads)
         merged = [_nearest_first(found[i : i + len(parts)], k) for i in range(0, len(found), len(parts))]
         return np.concatenate([d for d, _ in merged]), np.concatenate([r for _, r in merged])
 
