@@ -6,10 +6,10 @@ Shape suffixes: n = items, K = bits, or numbers of an embedding, L = labels.
 import numpy as np
 from numpy.typing import NDArray
 
-from cmh import metrics, ranking
 from cmh.codes import hamming
 from cmh.data.batches import Side
 from cmh.divergence import CollapsedCodes, NonFiniteLoss
+from cmh.evaluation import metrics, stable_metrics
 from cmh.method import Method
 
 Relaxed = NDArray[np.float32]
@@ -26,8 +26,8 @@ def mean_average_precision(
     """
     labels = query_labels_nL, labels_nL
     if method.real_valued:
-        measures = {"map": ranking.average_precision}
-        return float(ranking.evaluate_cosine(query_nK, found_nK, *labels, measures)["map"].mean())
+        measures = {"map": stable_metrics.average_precision}
+        return float(stable_metrics.evaluate_cosine(query_nK, found_nK, *labels, measures)["map"].mean())
 
     def at(bits: int) -> float:
         query, found = (hamming.pack(u_nK[:, :bits]) for u_nK in (query_nK, found_nK))

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from cmh import comparison
+from cmh import methods
 from cmh.codes import index_files
+from cmh.evaluation import comparison
 from flows import collection, experiments, pipeline, reach, retrieval
 from flows import compare as comparing
 from flows import demo as demonstration
@@ -77,9 +78,12 @@ def compare(
     if as_json:
         show(summed.to_pylist(), as_json)
         return
+    names = {name: methods.display_name(name) for name in summed["method"].to_pylist()}
     for dataset in wanted.names:
         for direction, arrow in comparison.ARROWS.items():
-            show(comparison.table(summed, dataset, direction), as_json, f"{dataset}, {arrow}, MAP")
+            show(
+                comparison.table(summed, dataset, direction, names=names), as_json, f"{dataset}, {arrow}, MAP"
+            )
     say(f"comparison: {made.local() / 'README.md'}")
 
 

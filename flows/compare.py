@@ -18,14 +18,15 @@ from prefect import flow
 from prefect.concurrency.sync import concurrency
 from pydantic import BaseModel, Field, model_validator
 
-from cmh import comparison, figures, report
 from cmh.divergence import CollapsedCodes, NonFiniteLoss
+from cmh.evaluation import comparison, figures, report
+from cmh.evaluation.report_page import markdown
+from cmh.methods import display_name
 from data_catalog import catalog, published
 from flows import feasible, pipeline
 from flows.caching import artifact_task
 from flows.contenders import Contender, contender
 from flows.experiments import Backbone, Evaluation, Experiment, Resources, Text, Training
-from flows.report_card import markdown
 from infra import artifacts
 from infra.artifacts import Draft, Ref, Target
 from infra.storage import Store, open_store
@@ -210,11 +211,12 @@ def tables(store: Store, draft: Draft, runs: pa.Table, datasets: tuple[str, ...]
     summed = pa.concat_tables([summed, pa.Table.from_pylist(printed, comparison.SUMMARY)])
     draft.write_table("runs.parquet", runs)
     draft.write_table("comparison.parquet", summed)
+    names = {name: display_name(name) for name in summed["method"].to_pylist()}
     page, tex = ["# Comparison"], []
     for dataset in datasets:
         page.append(f"## {dataset}")
         for (metric, name), direction in product(comparison.METRICS.items(), report.CROSS_MODAL):
-            rows = comparison.table(summed, dataset, direction, metric)
+            rows = comparison.table(summed, dataset, direction, metric, names=names)
             title = f"{name}, {comparison.ARROWS[direction]}, {dataset}"
             page += [f"{title}:", markdown(rows)]
             tex.append(comparison.latex(rows, f"{title}."))
@@ -237,7 +239,7 @@ def _draw(draft: Draft, summed: pa.Table, runs: pa.Table, dataset: str) -> list[
         ours = {"dataset": dataset, "metric": "map", "source": None}
         if not ours.items() <= row.items() or row["value"] is None:
             continue
-        points = lines[row["direction"]].setdefault(comparison.named(row["method"]), {})
+        points = lines[row["direction"]].setdefault(display_name(row["method"]), {})
         low, high = (row["value"] if end is None else end for end in (row["low"], row["high"]))
         points[row["bits"]] = (row["value"], low, high)
     floors = [r["chance"] for r in runs.to_pylist() if r["dataset"] == dataset and r["chance"] is not None]

@@ -1,7 +1,7 @@
 """Count the rankings of a report: in this process, or in blocks of queries and database on a Dask cluster.
 
 Either way the codes and labels of a database are read block by block and may be larger than memory, and the
-counts are the same: those of blocks add up (`cmh.tally`).
+counts are the same: those of blocks add up (`cmh.evaluation.counts`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,9 @@ from typing import Any
 
 import zarr
 
-from cmh import ndcg, tally
 from cmh.data import schema
-from cmh.tally import Bits, Items, Ranking, Tally
+from cmh.evaluation import counts, ndcg
+from cmh.evaluation.counts import BitOrders, CodedItems, RankingCounts, RankingSpec
 from flows import publish
 from flows.experiments import Resources
 from infra import dask_cluster
@@ -30,17 +30,17 @@ class Part:
 
     codes: Any  # Zarr stores, picklable
     dataset: Any
-    rankings: Sequence[Ranking]
-    orders: Bits
+    rankings: Sequence[RankingSpec]
+    orders: BitOrders
     grades: int
     queries: range
     database: range
 
 
 def count(
-    codes: Any, dataset: Any, rankings: Sequence[Ranking], orders: Bits, resources: Resources
-) -> tuple[Tally, Items]:
-    """What `cmh.report.measure` takes: the counts of all rankings, and the queries.
+    codes: Any, dataset: Any, rankings: Sequence[RankingSpec], orders: BitOrders, resources: Resources
+) -> tuple[RankingCounts, CodedItems]:
+    """What `cmh.evaluation.report.measure_codes` takes: the counts of all rankings, and the queries.
 
     codes, dataset: Zarr stores of codes.zarr and dataset.zarr.
     """
@@ -54,9 +54,9 @@ def count(
     if resources.dask is None:
         return count_part(whole, threads=resources.threads), queries
 
-    counted = tally.empty(rankings, total["query"], whole.grades)
+    counted = counts.empty_counts(rankings, total["query"], whole.grades)
 
-    def add(part: Part, found: Tally) -> None:
+    def add(part: Part, found: RankingCounts) -> None:
         for ranking, counts_QGD in found.items():
             counted[ranking][part.queries.start : part.queries.stop] += counts_QGD
         advance(len(part.queries) * len(part.database))
@@ -83,12 +83,12 @@ def split(whole: Part, parts: int) -> list[Part]:
     ]
 
 
-def count_part(part: Part, threads: int) -> Tally:
+def count_part(part: Part, threads: int) -> RankingCounts:
     """Count one part, on a worker or here."""
     read = partial(_read, *_open(part.codes, part.dataset), sides=_sides(part.rankings))
     database = (read("database", rows) for rows in _blocks(part.database, ITEMS_AT_ONCE))
     queries = read("query", part.queries)
-    return tally.tally(queries, database, part.rankings, part.orders, part.grades, threads=threads)
+    return counts.count_rankings(queries, database, part.rankings, part.orders, part.grades, threads=threads)
 
 
 def _open(codes: Any, dataset: Any) -> tuple[zarr.Group, zarr.Group]:
@@ -97,16 +97,16 @@ def _open(codes: Any, dataset: Any) -> tuple[zarr.Group, zarr.Group]:
 
 def _read(
     codes: zarr.Group, dataset: zarr.Group, split: str, positions: range, sides: Sequence[str]
-) -> Items:
+) -> CodedItems:
     """Items at these positions of a split."""
     rows = schema.array(dataset, f"split/{split}")[positions.start : positions.stop]
-    return Items(
+    return CodedItems(
         {side: schema.array(codes, side).oindex[rows] for side in sides},
         schema.array(dataset, "label").oindex[rows],
     )
 
 
-def _sides(rankings: Sequence[Ranking]) -> list[str]:
+def _sides(rankings: Sequence[RankingSpec]) -> list[str]:
     return sorted({side for ranking in rankings for side in (ranking.query, ranking.database)})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cmh import report
+from cmh.evaluation import report
 from flows import pipeline, retrieval
 from flows.experiments import Experiment, Resources
 from flows.retrieval import Engine, Hit

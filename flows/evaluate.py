@@ -17,15 +17,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from cmh import embedding_report, figures, methods, ndcg, report, significance, tally
+from cmh import methods, significance
 from cmh import model as models
 from cmh.data import schema
+from cmh.evaluation import counts, figures, ndcg, report
+from cmh.evaluation.counts import CodedItems
+from cmh.evaluation.report_page import embedding_page, report_page
 from cmh.method import Method
-from cmh.tally import Items
 from flows import counting
 from flows.caching import artifact_task
 from flows.experiments import Evaluation, Resources
-from flows.report_card import card, embedding_card
 from infra import artifacts
 from infra.artifacts import Draft, Reading, Ref, Target
 from infra.storage import Store
@@ -55,14 +56,14 @@ def evaluate(
     packed = zarr.open_group(read.zarr("codes.zarr"), mode="r")
     if "image_embedding" in packed:
         metrics, curves = _measure_embeddings(packed, zarr.open_group(items.zarr("dataset.zarr"), mode="r"))
-        names, page = _draw(draft, _precision(curves, metrics, "numbers")), embedding_card
+        names, page = _draw(draft, _precision(curves, metrics, "numbers")), embedding_page
     else:
         metrics, curves = _measure_codes(read, items, evaluation, resources)
         drawn = _figures(metrics, curves) | _attention(store, facts, items)
-        names, page = _draw(draft, drawn), card
+        names, page = _draw(draft, drawn), report_page
     draft.write_table("metrics.parquet", metrics)
     draft.write_table("curves.parquet", curves)
-    draft.write_bytes("README.md", page(codes, facts, metrics, names).encode())
+    draft.write_bytes("README.md", page(codes.name, codes.address, facts, metrics, names).encode())
 
 
 def _measure_embeddings(packed: zarr.Group, dataset: zarr.Group) -> tuple[pa.Table, pa.Table]:
@@ -71,7 +72,7 @@ def _measure_embeddings(packed: zarr.Group, dataset: zarr.Group) -> tuple[pa.Tab
     label_NL, query, database = (
         schema.array(dataset, name)[:] for name in ("label", "split/query", "split/database")
     )
-    return embedding_report.measure(embedding, label_NL, query, database)
+    return report.measure_embeddings(embedding, label_NL, query, database)
 
 
 def _measure_codes(
@@ -85,10 +86,13 @@ def _measure_codes(
     if "unified.safetensors" in codes.files:
         unified = load(codes.read_bytes("unified.safetensors"))
         label_NL = schema.array(zarr.open_group(places[1], mode="r"), "label")
-        learnt = Items({"unified": unified["code"]}, label_NL.oindex[unified["row"]])
+        learnt = CodedItems({"unified": unified["code"]}, label_NL.oindex[unified["row"]])
         wanted = report.rankings(report.UNIFIED, lengths, ())
-        counted = {**counted, **tally.tally(queries, [learnt], wanted, {}, ndcg.grades(queries.label_NL))}
-    return report.measure(counted, queries, evaluation.radius)
+        counted = {
+            **counted,
+            **counts.count_rankings(queries, [learnt], wanted, {}, ndcg.grades(queries.label_NL)),
+        }
+    return report.measure_codes(counted, queries, evaluation.radius)
 
 
 def _lengths(wanted: tuple[int, ...], bits: int) -> list[int]:

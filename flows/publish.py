@@ -14,7 +14,7 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext, TaskRunContext
 
-from flows.report_card import map_table
+from cmh.evaluation.report_page import map_table
 from infra import artifacts, logging
 from infra.artifacts import Ref
 from infra.logging import Advance

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from cmh import model as models
 from cmh.codes.hamming import Codes
 from cmh.codes.search import Index
-from cmh.contact_sheet import contact_sheet
 from cmh.data import schema
 from cmh.data.images import decode_image
+from cmh.evaluation.contact_sheet import contact_sheet
 from cmh.model import Model
 from infra import artifacts
 from infra.artifacts import Reading

@@ -59,3 +59,11 @@ def config(name: str, **fields: Any) -> Any:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ValueError(f"settings of {name}: {problems}") from None
+
+
+def display_name(name: str) -> str:
+    """Return what tables call a method or a variant of one: real-valued methods are marked as such.
+
+    Their embeddings have as many numbers as codes have bits.
+    """
+    return f"{name} (real-valued)" if name in available() and load(name).real_valued else name

@@ -13,8 +13,8 @@ import torch
 from sklearn.metrics import average_precision_score
 from torchmetrics.functional.retrieval import retrieval_average_precision
 
-from cmh import histograms, metrics
 from cmh.codes import hamming
+from cmh.evaluation import histograms, metrics
 from tests.bench.data import SIZES, Problem, problem
 from tests.bench.timing import Row, arguments, best_of_threads, clock_ghz, machine, measure, table
 
@@ -189,7 +189,7 @@ def from_counts(p: Problem, scored_queries: Iterable[tuple[np.ndarray, np.ndarra
     width = p.bits + 1
     counts_Q2D = [np.bincount(d + width * r, minlength=2 * width).reshape(2, -1) for d, r in scored_queries]
     counts_2QD = np.stack(counts_Q2D, axis=1)
-    return metrics.Retrieval(histograms.Histograms(counts_2QD.sum(axis=0), counts_2QD[1])).map
+    return metrics.RetrievalScores(histograms.Histograms(counts_2QD.sum(axis=0), counts_2QD[1])).map
 
 
 def scored(p: Problem) -> Iterator[tuple[np.ndarray, np.ndarray]]:

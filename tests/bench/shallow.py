@@ -49,8 +49,9 @@ def one(data: str, name: str, bits: int, seed: int, settings: dict[str, Any]) ->
 
 def maps(method: Any, train: Any, database: Any, query: Any, unified_NK: Any) -> dict[str, float]:
     """MAP, ties by expectation, against codes per modality, and against unified codes if any."""
-    from cmh import encode, metrics
+    from cmh import encode
     from cmh.codes import hamming
+    from cmh.evaluation import metrics
 
     asked = {s: hamming.pack(encode.encode(method, query, s)) for s in ("image", "text")}
     codes = {s: hamming.pack(encode.encode(method, database, s)) for s in ("image", "text")}

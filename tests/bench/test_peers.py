@@ -8,7 +8,7 @@ both stay near.
 import numpy as np
 import pytest
 
-from cmh import metrics
+from cmh.evaluation import metrics
 from tests.bench import bench_metrics, bench_search, data, timing
 
 

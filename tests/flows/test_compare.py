@@ -7,8 +7,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from cmh import comparison, encode, histograms, metrics, ndcg, solver
+from cmh import encode, solver
 from cmh.codes import hamming
+from cmh.evaluation import comparison, histograms, metrics, ndcg
 from flows import compare
 from flows.compare import Comparison
 from flows.contenders import NESTED_WEIGHT

@@ -8,8 +8,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmh import metrics, report
 from cmh.codes import hamming
+from cmh.evaluation import histograms, report
 from flows import counting
 from flows.experiments import Resources
 from infra import dask_cluster
@@ -58,7 +58,7 @@ def test_the_whole_is_what_the_metrics_module_counts(places: tuple[Path, Path]) 
             for side, rows in ((ranking.query, query), (ranking.database, database))
         ]
         kept = [hamming.pack((c[:, ::-1] if ranking.order else c)[:, : ranking.bits]) for c in sides]
-        expected = metrics.distance_histograms(*kept, labels[query], labels[database], ranking.bits)
+        expected = histograms.distance_histograms(*kept, labels[query], labels[database], ranking.bits)
         np.testing.assert_array_equal(counted[ranking].sum(axis=1), expected.all_QD)
         np.testing.assert_array_equal(counted[ranking][:, 1:].sum(axis=1), expected.relevant_QD)
     np.testing.assert_array_equal(queries.label_NL, labels[query])

@@ -12,8 +12,9 @@ import torch
 import zarr
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cmh import figures, model
+from cmh import model
 from cmh.codes import hamming
+from cmh.evaluation import figures
 from cmh.networks import backbones
 from flows import evaluate
 from flows.experiments import GRID, Evaluation, Resources

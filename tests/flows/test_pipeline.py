@@ -13,9 +13,10 @@ import yaml
 import zarr
 from prefect.client.orchestration import get_client
 
-from cmh import model, report
+from cmh import model
 from cmh.codes import hamming
 from cmh.data import schema
+from cmh.evaluation import report
 from flows.experiments import Experiment
 from flows.pipeline import stages
 from infra import artifacts

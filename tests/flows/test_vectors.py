@@ -13,9 +13,10 @@ import zarr
 from safetensors.numpy import load
 
 from cmh import encode as encoding
-from cmh import metrics, model, ranking, report, solver
+from cmh import model, solver
 from cmh.codes import hamming
 from cmh.data import schema
+from cmh.evaluation import metrics, report, stable_metrics
 from flows import encode, evaluate, pipeline, retrieval, train, vectors
 from flows.experiments import Evaluation, Experiment, Resources, Training
 from infra import artifacts
@@ -156,8 +157,8 @@ def test_real_valued_embeddings_go_all_the_way(
     asked, text = (
         encoding.encode(method, items, side) for items, side in ((QUERY, "image"), (TRAIN, "text"))
     )
-    measures = {"map": ranking.average_precision}
-    expected = ranking.evaluate_cosine(asked, text, QUERY.label, TRAIN.label, measures)["map"].mean()
+    measures = {"map": stable_metrics.average_precision}
+    expected = stable_metrics.evaluate_cosine(asked, text, QUERY.label, TRAIN.label, measures)["map"].mean()
     read = artifacts.open_artifact(local_store, done)
     table = read.read_table("metrics.parquet")
     assert report.value(table, "map", "image_to_text", 16) == pytest.approx(expected, abs=1e-4)

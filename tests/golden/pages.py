@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from cmh import comparison, methods, model
+from cmh import methods, model
+from cmh.evaluation import comparison
+from cmh.evaluation.report_page import embedding_page, markdown, report_page
+from cmh.methods import display_name
 from cmh.trainer import Epoch
 from flows.experiments import Experiment
 from flows.model_card import card
-from flows.report_card import card as report_page
-from flows.report_card import embedding_card, markdown
 from infra.artifacts import Ref
 from tests.golden import science
 
@@ -48,7 +49,8 @@ def comparison_tables() -> tuple[pa.Table, pa.Table]:
 
 def _comparison() -> dict[str, str]:
     summed = comparison_tables()[1]
-    rows = {d: comparison.table(summed, "emoji", d) for d in comparison.ARROWS}
+    names = {name: display_name(name) for name in summed["method"].to_pylist()}
+    rows = {d: comparison.table(summed, "emoji", d, names=names) for d in comparison.ARROWS}
     return {
         "comparison.md": "\n\n".join(markdown(table) for table in rows.values()) + "\n",
         "comparison.tex": "\n\n".join(comparison.latex(table, f"MAP, {d}.") for d, table in rows.items())
@@ -92,9 +94,11 @@ def pages() -> dict[str, str]:
     """File name → content."""
     report, embeddings = science.report_tables(), science.embedding_tables()
     return {
-        "report.md": report_page(CODES, FACTS, report[0], ["map_by_bits.png", "pr_curves.png"]),
-        "embeddings.md": embedding_card(
-            CODES, FACTS | {"method": "acmr"}, embeddings[0], ["precision_at_n.png"]
+        "report.md": report_page(
+            CODES.name, CODES.address, FACTS, report[0], ["map_by_bits.png", "pr_curves.png"]
+        ),
+        "embeddings.md": embedding_page(
+            CODES.name, CODES.address, FACTS | {"method": "acmr"}, embeddings[0], ["precision_at_n.png"]
         ),
         "report_tables.txt": _parquet(report),
         **_comparison(),

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cmh import embedding_report, encode, ndcg, report, tally, trainer
+from cmh import encode, trainer
 from cmh.codes import hamming
 from cmh.data import images, labels, splits
 from cmh.data.texts import bag_of_words, drop_words, sequences, vectorizer
+from cmh.evaluation import counts, ndcg, report
 from cmh.networks import backbones, clip
 from cmh.networks import features as extraction
 from cmh.significance import ranking
@@ -59,19 +60,19 @@ def report_tables() -> tuple[Any, Any]:
     real, label = pairs()
     codes = {side: hamming.pack(u > 0) for side, u in real.items()}
     sides = [
-        tally.Items({side: packed[rows] for side, packed in codes.items()}, label[rows])
+        counts.CodedItems({side: packed[rows] for side, packed in codes.items()}, label[rows])
         for rows in (slice(20), slice(20, None))
     ]
     rankings = report.rankings(report.DIRECTIONS, (8, BITS), orders := {"most": np.r_[8:16, 0:8]})
-    counted = tally.tally(sides[0], sides[1:], rankings, orders, ndcg.grades(label[:20]))
-    return report.measure(counted, sides[0], 2)
+    counted = counts.count_rankings(sides[0], sides[1:], rankings, orders, ndcg.grades(label[:20]))
+    return report.measure_codes(counted, sides[0], 2)
 
 
 def embedding_tables() -> tuple[Any, Any]:
     """The same of real-valued embeddings."""
     real, label = pairs()
     embedding = {side: u.astype(np.float32) for side, u in real.items()}
-    return embedding_report.measure(embedding, label, np.arange(20), np.arange(20, 60))
+    return report.measure_embeddings(embedding, label, np.arange(20), np.arange(20, 60))
 
 
 def _figures() -> dict[str, Any]:

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from cmh import encode, methods, metrics, ranking, solver
+from cmh import encode, methods, solver
 from cmh.codes import hamming
 from cmh.data.items import Items
+from cmh.evaluation import metrics, stable_metrics
 from cmh.method import Inputs, Method
 from cmh.networks.backbones import Frozen
 from infra import fetch
@@ -108,5 +109,5 @@ def wiki_maps(name: str, seed: int = 0, **config: object) -> dict[str, Maps]:
 
 
 def _stable(query_QP: hamming.Codes, codes_NP: hamming.Codes, *labels: NDArray[np.uint8]) -> float:
-    measures = {"map": ranking.average_precision}
-    return float(ranking.evaluate(query_QP, codes_NP, *labels, measures)["map"].mean())
+    measures = {"map": stable_metrics.average_precision}
+    return float(stable_metrics.evaluate(query_QP, codes_NP, *labels, measures)["map"].mean())

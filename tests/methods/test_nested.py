@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from cmh import encode, methods, metrics, trainer
+from cmh import encode, methods, trainer
 from cmh.checkpoint import State
 from cmh.codes import hamming
+from cmh.evaluation import metrics
 from cmh.memory import CodeMemory
 from tests import tiny
 from tests.methods.test_contract import K, batch, build, memory, pairs, with_phases
@@ -21,7 +22,7 @@ def nested_methods() -> list[str]:
     return [name for name in with_phases() if "loss" in vars(methods.load(name))]
 
 
-def cut(whole: CodeMemory, bits: int) -> CodeMemory:
+def codes_for(whole: CodeMemory, bits: int) -> CodeMemory:
     """A memory of its own that holds the first bits of `whole`."""
     short = CodeMemory(whole.labels_NL, bits, seed=1)
     short.load_state_dict({key: codes_NK[:, :bits] for key, codes_NK in whole.state_dict().items()})

@@ -1,13 +1,13 @@
-"""Retrieval metrics, all computed from counts per Hamming distance (`cmh.histograms`).
+"""RetrievalScores metrics, all computed from counts per Hamming distance (`cmh.evaluation.histograms`).
 
 Items at the same distance are tied.  What depends on their order (average precision, precision@k, NDCG) is
 given as the *expectation over all orders of the ties*, so it does not depend on the order of the database;
-best and worst order are there too.  Database order, as a stable sort gives it, is in `cmh.ranking`.
+best and worst order are there too.  Database order, as a stable sort gives it, is in `cmh.evaluation.stable_metrics`.
 
-A query with no relevant item scores 0 in every metric; `Retrieval.without_relevant` says how many there are,
+A query with no relevant item scores 0 in every metric; `RetrievalScores.without_relevant` says how many there are,
 and `evaluate(..., zero="skip")` leaves them out of the means.
 
-Source of the expectations: McSherry and Najork, Computing Information Retrieval Performance Measures
+Source of the expectations: McSherry and Najork, Computing Information RetrievalScores Performance Measures
 Efficiently in the Presence of Tied Scores, ECIR 2008.
 
 Shape suffixes: Q = queries, N = database, P = bytes of a packed code, L = labels, D = bits + 1 distances.
@@ -23,8 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import digamma
 
 from cmh.codes.hamming import Codes
-from cmh.histograms import Histograms as Histograms
-from cmh.histograms import distance_histograms as distance_histograms
+from cmh.evaluation.histograms import Histograms, distance_histograms
 
 Scores = NDArray[np.float64]
 Order = Literal["expected", "best", "worst"]
@@ -63,27 +62,27 @@ def evaluate(
     zero: Literal["count", "skip"] = "count",
     threads: int | None = None,
     device: str = "cpu",
-) -> "Retrieval":
+) -> "RetrievalScores":
     """Compare every query with the whole database once; the result answers all questions of this module.
 
     zero: queries without relevant items are counted as 0 ("count") or left out of the means ("skip").
     threads: None takes what `cmh.codes.threads` finds.
     device: where torch counts instead of the compiled kernel, such as "cuda".
-    A database larger than memory: `Retrieval(histograms.stream_histograms(...))`.
-    Raises: ValueError as `cmh.histograms.distance_histograms`.
+    A database larger than memory: `RetrievalScores(histograms.stream_histograms(...))`.
+    Raises: ValueError as `cmh.evaluation.histograms.distance_histograms`.
     """
     if device == "cpu":
         sides = query_QP, database_NP, query_labels_QL, database_labels_NL
-        return Retrieval(distance_histograms(*sides, bits, threads=threads), zero)
-    from cmh import histograms_torch  # loads torch, which nothing else here needs
+        return RetrievalScores(distance_histograms(*sides, bits, threads=threads), zero)
+    from cmh.evaluation import histograms_gpu  # loads torch, which nothing else here needs
 
     blocks = [(database_NP, database_labels_NL)]
-    counts = histograms_torch.stream_histograms(query_QP, query_labels_QL, blocks, bits, device)
-    return Retrieval(counts, zero)
+    counts = histograms_gpu.stream_histograms(query_QP, query_labels_QL, blocks, bits, device)
+    return RetrievalScores(counts, zero)
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class RetrievalScores:
     """One direction of retrieval, such as image → text.  Numbers are means over the queries."""
 
     histograms: Histograms
@@ -111,11 +110,11 @@ class Retrieval:
         return float((self._used.relevant_Q / self._used.all_QD.sum(axis=1)).mean())
 
     @property
-    def untold(self) -> "Retrieval":
+    def all_tied(self) -> "RetrievalScores":
         """By codes that tell nothing apart, all items in one tie: what random codes reach in expectation."""
         counts = self.histograms
         one_tie = (part.sum(axis=1, keepdims=True) for part in (counts.all_QD, counts.relevant_QD))
-        return Retrieval(Histograms(*one_tie), self.zero)
+        return RetrievalScores(Histograms(*one_tie), self.zero)
 
     @cached_property
     def map(self) -> float:

@@ -8,8 +8,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmh import histograms
 from cmh.codes import hamming
+from cmh.evaluation import histograms
 
 
 def problem(bits: int, labels: int, queries: int, items: int, seed: int) -> tuple:
@@ -65,7 +65,7 @@ def test_codes_stream_from_zarr_shard_by_shard(tmp_path: Path) -> None:
     group.create_array("image", data=hamming.pack(database_NK), chunks=(50, 8), shards=(200, 8))
     group.create_array("label", data=labels_NL.astype(np.uint8), chunks=(50, 9))
     stored = zarr.open_group(tmp_path / "codes.zarr", mode="r")
-    blocks = histograms.batches(stored["image"], stored["label"], size=200)
+    blocks = histograms.blocks(stored["image"], stored["label"], size=200)
     counts = histograms.stream_histograms(hamming.pack(query_QK), query_labels_QL, blocks, 64)
     expected = slow_counts(query_QK, database_NK, query_labels_QL, labels_NL)
     assert (counts.all_QD == expected[0]).all()
@@ -94,7 +94,7 @@ def test_blocks_of_a_database_give_the_counts_of_the_whole() -> None:
     query_QK, database_NK, query_labels_QL, labels_NL = problem(48, 21, 7, 1000, 1)
     query_QP, database_NP = hamming.pack(query_QK), hamming.pack(database_NK)
     whole = histograms.distance_histograms(query_QP, database_NP, query_labels_QL, labels_NL, 48)
-    blocks = histograms.batches(database_NP, labels_NL, size=333)
+    blocks = histograms.blocks(database_NP, labels_NL, size=333)
     parts = histograms.stream_histograms(query_QP, query_labels_QL, blocks, 48)
     assert (parts.all_QD == whole.all_QD).all()
     assert (parts.relevant_QD == whole.relevant_QD).all()

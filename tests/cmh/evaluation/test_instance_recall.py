@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmh import recall
 from cmh.codes import hamming
+from cmh.evaluation import instance_recall
 
 
 def every_order(query_QP, gallery_QP, k):
@@ -29,7 +29,7 @@ def test_it_is_the_mean_over_all_orders(pairs, bits, k, seed):
     """Up to 120 orders of up to five pairs whose distances are tied."""
     rng = np.random.default_rng(seed)
     query, gallery = (hamming.pack(rng.random((pairs, bits)) > 0.5) for _ in range(2))
-    found_Q2 = recall.instance_recall(query, gallery, (k, 2))
+    found_Q2 = instance_recall.instance_recall(query, gallery, (k, 2))
     assert found_Q2[:, 0] == pytest.approx(every_order(query, gallery, k))
     assert found_Q2[:, 1] == pytest.approx(every_order(query, gallery, 2))
 
@@ -39,21 +39,21 @@ def test_by_hand():
     query = hamming.pack(np.array([[1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 1, 1]], bool))
     gallery = hamming.pack(np.array([[1, 1, 1, 1], [0, 0, 1, 1], [1, 0, 0, 1]], bool))
     # distances: (0, 2, 2), (4, 2, 2), (2, 0, 2)
-    found_Q3 = recall.instance_recall(query, gallery, (1, 2, 3))
+    found_Q3 = instance_recall.instance_recall(query, gallery, (1, 2, 3))
     assert found_Q3.T.tolist() == [[1, 0.5, 0], [1, 1, 0.5], [1, 1, 1]]
 
 
 def test_collapsed_codes_have_the_recall_of_chance():
     """All codes equal: k of Q, whatever the order of the gallery; blocks do not show."""
     same = np.zeros((600, 2), np.uint8)
-    assert recall.instance_recall(same, same, (5,)) == pytest.approx(np.full((600, 1), 5 / 600))
+    assert instance_recall.instance_recall(same, same, (5,)) == pytest.approx(np.full((600, 1), 5 / 600))
 
 
 def test_distances_are_computed_once(monkeypatch):
     """For any number of ks, one pass over the gallery."""
     blocks, distances = [], hamming.distances
     monkeypatch.setattr(hamming, "distances", lambda a, b: blocks.append(len(a)) or distances(a, b))
-    recall.instance_recall(np.zeros((300, 2), np.uint8), np.zeros((300, 2), np.uint8), (1, 5, 10))
+    instance_recall.instance_recall(np.zeros((300, 2), np.uint8), np.zeros((300, 2), np.uint8), (1, 5, 10))
     assert sum(blocks) == 300
 
 
@@ -61,6 +61,6 @@ def test_what_cannot_be_paired_is_refused():
     """No ranks, and a gallery of another size."""
     codes = np.zeros((3, 1), np.uint8)
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        recall.instance_recall(codes, codes, (5, 0))
+        instance_recall.instance_recall(codes, codes, (5, 0))
     with pytest.raises(ValueError, match=r"same row of the gallery, got codes \(3, 1\) and \(2, 1\)"):
-        recall.instance_recall(codes, codes[:2])
+        instance_recall.instance_recall(codes, codes[:2])

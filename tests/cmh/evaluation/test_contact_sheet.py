@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from cmh.contact_sheet import contact_sheet
+from cmh.evaluation.contact_sheet import contact_sheet
 
 
 def test_every_image_is_on_the_sheet():

@@ -5,7 +5,8 @@ import math
 import pyarrow as pa
 import pytest
 
-from cmh import comparison
+from cmh.evaluation import comparison
+from cmh.methods import display_name
 
 T_OF_TWO = 4.302652729911275  # Student's t, 97.5%, two degrees of freedom: printed tables have 4.303
 
@@ -70,7 +71,8 @@ def test_what_no_report_has_is_not_called_failed() -> None:
 def test_real_valued_methods_are_marked() -> None:
     """A row that is not of codes says so; others are not touched."""
     runs = pa.Table.from_pylist([run("acmr", 0, 0.6), run("scahn", 0, 0.5)], comparison.RUNS)
-    rows = comparison.table(comparison.summary(runs), "toy", "image_to_text")
+    names = {name: display_name(name) for name in ("acmr", "scahn")}
+    rows = comparison.table(comparison.summary(runs), "toy", "image_to_text", names=names)
     assert [row["method"] for row in rows] == ["acmr (real-valued)", "scahn"]
 
 

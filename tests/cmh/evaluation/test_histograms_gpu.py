@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cmh import histograms, histograms_torch, metrics
 from cmh.codes import hamming
+from cmh.evaluation import histograms, histograms_gpu, metrics
 
 CUDA = pytest.param(
     "cuda",
@@ -17,13 +17,13 @@ CUDA = pytest.param(
 @pytest.mark.parametrize("bits", [7, 64, 512])
 def test_counts_equal_numpys(device: str, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over several blocks of queries and items, odd lengths, the longest code."""
-    monkeypatch.setattr(histograms_torch, "_ITEMS_AT_ONCE", 256)
-    monkeypatch.setattr(histograms_torch, "_PAIRS_AT_ONCE", 256 * 4)
+    monkeypatch.setattr(histograms_gpu, "_ITEMS_AT_ONCE", 256)
+    monkeypatch.setattr(histograms_gpu, "_PAIRS_AT_ONCE", 256 * 4)
     rng = np.random.default_rng(bits)
     query_QP, database_NP = (hamming.pack(rng.random((n, bits)) < 0.5) for n in (9, 1000))
     labels = rng.random((9, 30)) < 0.1, rng.random((1000, 30)) < 0.1
-    counts = histograms_torch.stream_histograms(
-        query_QP, labels[0], histograms.batches(database_NP, labels[1], 300), bits, device
+    counts = histograms_gpu.stream_histograms(
+        query_QP, labels[0], histograms.blocks(database_NP, labels[1], 300), bits, device
     )
     expected = histograms.numpy_histograms(query_QP, database_NP, *labels, bits)
     assert (counts.all_QD == expected.all_QD).all()

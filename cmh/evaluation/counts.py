@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cmh import histograms
 from cmh.codes import hamming
-from cmh.histograms import Counts
+from cmh.evaluation import histograms
+from cmh.evaluation.histograms import Counts
 
 
-class Ranking(NamedTuple):
+class RankingSpec(NamedTuple):
     """A way to rank a database: codes of one side against codes of another, cut to so many bits."""
 
     query: str
@@ -28,22 +28,22 @@ class Ranking(NamedTuple):
     order: str | None = None  # which bits are kept: a name among `Bits`; None: the first, as stored
 
 
-Bits = Mapping[str, NDArray[np.int64]]
+BitOrders = Mapping[str, NDArray[np.int64]]
 """Name of an order → (K,) positions of the stored bits, best first."""
 
-Tally = Mapping[Ranking, Counts]
+RankingCounts = Mapping[RankingSpec, Counts]
 """(Q, G, D) int64 of each ranking; of those in another order than the stored one, G = 2: relevant or not."""
 
 
 @dataclass(frozen=True)
-class Items:
+class CodedItems:
     """Queries, or a part of a database."""
 
     codes: Mapping[str, hamming.Codes]
     """Side, such as "image" → (N, P) uint8."""
     label_NL: NDArray[np.uint8]
 
-    def cut(self, side: str, ranking: Ranking, orders: Bits) -> hamming.Codes:
+    def codes_for(self, side: str, ranking: RankingSpec, orders: BitOrders) -> hamming.Codes:
         """The codes of a side in the bits that the ranking keeps."""
         codes_NP = self.codes[side]
         if ranking.order is None:
@@ -51,35 +51,35 @@ class Items:
         return hamming.permute(codes_NP, orders[ranking.order][: ranking.bits])
 
 
-def empty(rankings: Sequence[Ranking], queries: int, grades: int) -> dict[Ranking, Counts]:
-    """A tally of nothing yet.  grades: at least 3 (`cmh.ndcg.grades`)."""
+def empty_counts(rankings: Sequence[RankingSpec], queries: int, grades: int) -> dict[RankingSpec, Counts]:
+    """A tally of nothing yet.  grades: at least 3 (`cmh.evaluation.ndcg.grades`)."""
     return {
         ranking: np.zeros((queries, 2 if ranking.order else grades, ranking.bits + 1), np.int64)
         for ranking in rankings
     }
 
 
-def tally(
-    queries: Items,
-    database: Iterable[Items],
-    rankings: Sequence[Ranking],
-    orders: Bits,
+def count_rankings(
+    queries: CodedItems,
+    database: Iterable[CodedItems],
+    rankings: Sequence[RankingSpec],
+    orders: BitOrders,
     grades: int,
     *,
     threads: int | None = None,
-) -> Tally:
+) -> RankingCounts:
     """Count a database that comes in parts, each read once and let go.
 
     threads: None takes what `cmh.codes.threads` finds.
-    Raises: ValueError as `cmh.histograms.grade_counts`.
+    Raises: ValueError as `cmh.evaluation.histograms.grade_counts`.
     """
-    total = empty(rankings, len(queries.label_NL), grades)
+    total = empty_counts(rankings, len(queries.label_NL), grades)
     for part in database:
         for ranking, counts_QGD in total.items():
             counts_QGD += histograms.grade_counts(
-                queries.cut(ranking.query, ranking, orders),
+                queries.codes_for(ranking.query, ranking, orders),
                 queries.label_NL,
-                [(part.cut(ranking.database, ranking, orders), part.label_NL)],
+                [(part.codes_for(ranking.database, ranking, orders), part.label_NL)],
                 ranking.bits,
                 grades=counts_QGD.shape[1],
                 threads=threads,

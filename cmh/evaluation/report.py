@@ -1,18 +1,27 @@
-"""What a report says of one model's codes: every metric of every direction and length, as two flat tables.
+"""Measure a model: every metric of every direction and length, as two flat tables.
 
-Shape suffixes: Q = queries, G = grades (numbers of shared labels), D = bits + 1 distances.
+`measure_codes` takes counts over Hamming distances.  `measure_embeddings` takes the embeddings of a
+real-valued method and ranks by cosine, ties in database order (`cmh.evaluation.stable_metrics`): it gives the
+figures that need no codes, so no curves by radius, no lookup and no prefixes.
+
+Shape suffixes: Q = queries, N = items of the dataset, K = numbers of an embedding, L = labels, G = grades
+(numbers of shared labels), D = bits + 1 distances.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from cmh import metrics, ndcg, recall
-from cmh.figures import Curve
-from cmh.histograms import Counts, Histograms
-from cmh.tally import Items, Ranking, Tally
+from cmh.evaluation import instance_recall, metrics, ndcg, stable_metrics
+from cmh.evaluation.counts import CodedItems, RankingCounts, RankingSpec
+from cmh.evaluation.figures import Curve
+from cmh.evaluation.histograms import Counts, Histograms
+
+Scores = Mapping[str, NDArray[np.float64]]
 
 DIRECTIONS: Mapping[str, tuple[str, str]] = {
     "image_to_text": ("image", "text"),
@@ -30,7 +39,7 @@ UNIFIED: Mapping[str, tuple[str, str]] = {
 
 CROSS_MODAL = ("image_to_text", "text_to_image")
 
-COSINE = "cosine"  # the ranking of real-valued embeddings, in place of codes (`cmh.embedding_report`)
+COSINE = "cosine"  # the ranking of real-valued embeddings, in place of codes
 STORED = ("stored", COSINE)  # rankings by all that is stored: one of the two
 RANDOM = "random ranking"  # in expectation over all orders: the floor under every figure
 
@@ -57,44 +66,44 @@ CURVES = pa.schema(
 RANKS = (1, 10, 50, 100, 500, 1000)
 
 
-def rankings(directions: Iterable[str], lengths: Sequence[int], orders: Iterable[str]) -> list[Ranking]:
+def rankings(directions: Iterable[str], lengths: Sequence[int], orders: Iterable[str]) -> list[RankingSpec]:
     """What is asked about: every direction at every length, and across modalities in every order of bits."""
     sides = {**DIRECTIONS, **UNIFIED}
     kept = list(orders)
     return [
-        Ranking(*sides[direction], bits, order)
+        RankingSpec(*sides[direction], bits, order)
         for direction in directions
         for bits in lengths
         for order in (None, *(kept if direction in CROSS_MODAL else ()))
     ]
 
 
-def measure(counted: Tally, queries: Items, radius: int) -> tuple[pa.Table, pa.Table]:
+def measure_codes(counted: RankingCounts, queries: CodedItems, radius: int) -> tuple[pa.Table, pa.Table]:
     """All metrics (`METRICS`) and curves (`CURVES`) of these rankings, in their order."""
     rows: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
     for ranking, counts_QGD in counted.items():
-        found = metrics.Retrieval(Histograms.of_grades(counts_QGD))
+        found = metrics.RetrievalScores(Histograms.of_grades(counts_QGD))
         direction = f"{ranking.query}_to_{ranking.database}"
         place = {"direction": direction, "bits": ranking.bits}
         where = place | {"ranking": ranking.order or STORED[0]}
         if ranking.order is not None:
             rows.append(where | _map(found))
             continue
-        rows += [where | row for row in [*_scores(found, radius), *_graded(counts_QGD)]]
+        rows += [where | row for row in [*_code_scores(found, radius), *_graded(counts_QGD)]]
         points += [place | point for point in _curves(found)]
         if direction in CROSS_MODAL:
             rows += [where | row for row in _instances(queries, ranking)]
-            rows.append(where | {"ranking": RANDOM} | _map(found.untold))
+            rows.append(where | {"ranking": RANDOM} | _map(found.all_tied))
     return pa.Table.from_pylist(rows, METRICS), pa.Table.from_pylist(points, CURVES)
 
 
-def _map(found: metrics.Retrieval) -> dict[str, Any]:
+def _map(found: metrics.RetrievalScores) -> dict[str, Any]:
     value, low, high = found.map_interval()
     return {"metric": "map", "value": value, "low": low, "high": high}
 
 
-def _scores(found: metrics.Retrieval, radius: int) -> Iterable[dict[str, Any]]:
+def _code_scores(found: metrics.RetrievalScores, radius: int) -> Iterable[dict[str, Any]]:
     lookup = found.lookup(min(radius, found.histograms.bits))
     values = {
         "map_worst_ties": found.map_at(None, "worst"),
@@ -113,11 +122,11 @@ def _scores(found: metrics.Retrieval, radius: int) -> Iterable[dict[str, Any]]:
     return [_map(found), *({"metric": name, "value": value} for name, value in values.items())]
 
 
-def _instances(queries: Items, ranking: Ranking) -> Iterable[dict[str, Any]]:
+def _instances(queries: CodedItems, ranking: RankingSpec) -> Iterable[dict[str, Any]]:
     """Instance recall among the queries, of the ranks that are fewer than they."""
-    ks = [k for k in recall.KS if k < len(queries.label_NL)]
-    query_QP, gallery_QP = (queries.cut(side, ranking, {}) for side in (ranking.query, ranking.database))
-    for k, hit_Q in zip(ks, recall.instance_recall(query_QP, gallery_QP, ks).T, strict=True):
+    ks = [k for k in instance_recall.KS if k < len(queries.label_NL)]
+    query_QP, gallery_QP = (queries.codes_for(side, ranking, {}) for side in (ranking.query, ranking.database))
+    for k, hit_Q in zip(ks, instance_recall.instance_recall(query_QP, gallery_QP, ks).T, strict=True):
         value, low, high = metrics.interval(hit_Q)
         yield {"metric": f"instance_recall_at_{k}", "value": value, "low": low, "high": high}
 
@@ -128,7 +137,7 @@ def _graded(gains_QGD: Counts) -> Iterable[dict[str, Any]]:
         yield {"metric": name, "value": float(ndcg.ndcg(gains_QGD, k).mean())}
 
 
-def _curves(found: metrics.Retrieval) -> Iterable[dict[str, Any]]:
+def _curves(found: metrics.RetrievalScores) -> Iterable[dict[str, Any]]:
     precision, recall = found.pr_curve
     drawn = ~np.isnan(precision)
     for x, y in zip(recall[drawn], precision[drawn], strict=True):
@@ -136,6 +145,55 @@ def _curves(found: metrics.Retrieval) -> Iterable[dict[str, Any]]:
     database = int(found.histograms.all_QD[0].sum())
     for rank in np.unique(np.geomspace(1, database, 40).astype(int)):
         yield {"curve": "precision_at", "x": float(rank), "y": found.precision_at(int(rank))}
+
+
+def measure_embeddings(
+    embedding: Mapping[str, NDArray[np.float32]],
+    label_NL: NDArray[np.uint8],
+    query: NDArray[np.int64],
+    database: NDArray[np.int64],
+) -> tuple[pa.Table, pa.Table]:
+    """`METRICS` and `CURVES` of the embeddings (N, K) of "image" and "text"; the column bits has K."""
+    rows: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
+    labels = label_NL[query], label_NL[database]
+    drawn = np.unique(np.geomspace(1, len(database), 40).astype(int))
+    for direction, (asking, asked) in DIRECTIONS.items():
+        sides = embedding[asking][query], embedding[asked][database]
+        found = stable_metrics.evaluate_cosine(*sides, *labels, _rank_measures(len(database), drawn))
+        where = {"direction": direction, "bits": sides[0].shape[1]}
+        rows += [where | {"ranking": COSINE} | row for row in _embedding_scores(found, len(database))]
+        points += [
+            where | {"curve": "precision_at", "x": float(k), "y": float(found[f"precision_at_{k}"].mean())}
+            for k in drawn
+        ]
+    return pa.Table.from_pylist(rows, METRICS), pa.Table.from_pylist(points, CURVES)
+
+
+def _rank_measures(database: int, drawn: NDArray[np.int64]) -> dict[str, stable_metrics.Measure]:
+    ranks = [k for k in RANKS if k <= database]
+    precisions = {
+        f"precision_at_{k}": partial(stable_metrics.precision_at, k=k) for k in {*ranks, *drawn.tolist()}
+    }
+    limited = {f"map_at_{k}": partial(stable_metrics.average_precision, k=k) for k in ranks if k >= 50}
+    return {
+        "map": stable_metrics.average_precision,
+        "r_precision": lambda rank_R: stable_metrics.precision_at(rank_R, max(len(rank_R), 1)),
+        "relevant": lambda rank_R: float(len(rank_R)),
+        **limited,
+        **precisions,
+    }
+
+
+def _embedding_scores(found: Scores, database: int) -> Iterable[dict[str, Any]]:
+    """One row per figure, as `cmh.evaluation.report` names them."""
+    value, low, high = metrics.interval(found["map"])
+    yield {"metric": "map", "value": value, "low": low, "high": high}
+    relevant_Q = found["relevant"]
+    yield {"metric": "queries_without_relevant", "value": float((relevant_Q == 0).sum())}
+    yield {"metric": "chance", "value": float((relevant_Q / database).mean())}
+    kept = {f"{name}_at_{k}" for name in ("map", "precision") for k in RANKS} | {"r_precision"}
+    yield from ({"metric": name, "value": float(x_Q.mean())} for name, x_Q in found.items() if name in kept)
 
 
 def value(table: pa.Table, metric: str, direction: str, bits: int, ranking: str | None = None) -> float:
@@ -160,7 +218,7 @@ def select(table: pa.Table, metric: str, *rankings: str) -> list[dict[str, Any]]
 def panels(
     curves: pa.Table, curve: str, directions: Sequence[str], unit: str = "bits"
 ) -> dict[str, dict[str, Curve]]:
-    """One curve of a CURVES table in the form that `cmh.figures.curves` draws; `unit` names lengths."""
+    """One curve of a CURVES table in the form that `cmh.evaluation.figures.curves` draws; `unit` names lengths."""
     rows = [r for r in curves.to_pylist() if r["curve"] == curve]
     return {
         direction: {

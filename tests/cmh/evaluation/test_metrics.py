@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from cmh import metrics
 from cmh.codes import hamming
-from cmh.histograms import Histograms
+from cmh.evaluation import metrics
+from cmh.evaluation.histograms import Histograms
 
 TINY = st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=6)
 """A ranking as (distance, relevant) per database item: small enough to try every order."""
@@ -146,7 +146,7 @@ def test_undefined_precision_is_left_out_of_the_curve_but_not_of_the_lookup() ->
 
 def test_r_precision_cuts_each_query_at_its_own_number_of_relevant_items() -> None:
     """Two relevant items, one of them within the first two ranks whatever the ties: 1/2."""
-    retrieval = metrics.Retrieval(counts_of([(0, True), (1, False), (2, True)]))
+    retrieval = metrics.RetrievalScores(counts_of([(0, True), (1, False), (2, True)]))
     assert retrieval.r_precision == 0.5
 
 

@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cmh.histograms import Counts
+from cmh.evaluation.histograms import Counts
 
 
 def grades(query_labels_QL: ArrayLike) -> int:
     """G: how many labels an item can share with one of these queries, none included.
 
-    Three at least: two would mean "any label" to `cmh.histograms.grade_counts`.
+    Three at least: two would mean "any label" to `cmh.evaluation.histograms.grade_counts`.
     """
     return max(3, 1 + int((np.asarray(query_labels_QL) > 0).sum(axis=1).max(initial=0)))
 
@@ -27,7 +27,7 @@ def ndcg(
 ) -> NDArray[np.float64]:
     """NDCG (Q,) of the first k ranks, of all where None; 0 for a query that shares no label with any item.
 
-    counts_QGD: of `cmh.histograms.grade_counts`.
+    counts_QGD: of `cmh.evaluation.histograms.grade_counts`.
     DCG = Σ_rank gain / log2(1 + rank), over that of the best ranking.
     gain: of grade g, "linear" g or "exponential" 2^g − 1.
     """

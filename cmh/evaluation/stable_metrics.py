@@ -1,7 +1,7 @@
 """Metrics of one definite order of ties: that of a stable sort by distance, which keeps the database order.
 
 Published code mostly ranks this way (or by an unstable sort, which nobody can reproduce).  Its numbers change
-when the database is reordered; `cmh.metrics` gives those that do not.  Real-valued embeddings, which have few
+when the database is reordered; `cmh.evaluation.metrics` gives those that do not.  Real-valued embeddings, which have few
 ties, are ranked by cosine.
 
 Everything follows from the ranks (1, 2, ...) of a query's relevant items, ascending.
@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cmh import histograms
 from cmh.codes import hamming
 from cmh.codes.hamming import Codes
 from cmh.codes.threads import run
+from cmh.evaluation import histograms
 
 Ranks = NDArray[np.int64]
 Measure = Callable[[Ranks], float]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
-from cmh import ndcg
 from cmh.codes import hamming
-from cmh.histograms import grade_counts, numpy_histograms
+from cmh.evaluation import ndcg
+from cmh.evaluation.histograms import grade_counts, numpy_histograms
 
 
 def problem(seed: int) -> tuple:

@@ -1,6 +1,6 @@
 """How many database items, and how many relevant ones, lie at each Hamming distance from each query.
 
-These counts are all that MAP, precision, recall and their curves need (`cmh.metrics`): they do not depend on
+These counts are all that MAP, precision, recall and their curves need (`cmh.evaluation.metrics`): they do not depend on
 the order of the database, so ties are treated exactly, and the counts of parts of a database add up.
 
 Shape suffixes: Q = queries, N = database items, P = bytes of a packed code, L = labels, B = their bytes,
@@ -101,7 +101,7 @@ def grade_counts(
     """Items per grade and distance, (Q, G, D).
 
     With 2 grades an item has grade 1 if it shares any label; with more, the grade is the number of labels
-    that it shares, which must be below `grades` (`cmh.ndcg.grades`).
+    that it shares, which must be below `grades` (`cmh.evaluation.ndcg.grades`).
     Raises: ValueError as `distance_histograms`, and for fewer grades than a query has labels.
     """
     check_side(query_QP, query_labels_QL, bits, "query")
@@ -164,7 +164,7 @@ def pack_labels(labels_NL: ArrayLike) -> Codes:
     return np.packbits(np.asarray(labels_NL) > 0, axis=1)
 
 
-def batches(codes_NP: Any, labels_NL: Any, size: int = 1 << 20) -> Iterator[Block]:
+def blocks(codes_NP: Any, labels_NL: Any, size: int = 1 << 20) -> Iterator[Block]:
     """Blocks of `size` rows, read one at a time: of arrays in memory, memory maps or Zarr arrays."""
     for start in range(0, codes_NP.shape[0], size):
         yield np.asarray(codes_NP[start : start + size]), np.asarray(labels_NL[start : start + size])

@@ -1,4 +1,4 @@
-"""The counts of `cmh.histograms` on a GPU, by matrix products of ±1 codes.
+"""The counts of `cmh.evaluation.histograms` on a GPU, by matrix products of ±1 codes.
 
 On a CPU the compiled kernel is far faster.  On a GPU matrix products are what the hardware does best; in half
 precision they are exact: an inner product is a sum of at most 512 ±1.
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cmh.codes import hamming
 from cmh.codes.hamming import Codes
-from cmh.histograms import Block, Histograms, check_side
+from cmh.evaluation.histograms import Block, Histograms, check_side
 
 _PAIRS_AT_ONCE = 1 << 26  # of queries and items: about 1.5 GB of device memory
 _ITEMS_AT_ONCE = 1 << 16
@@ -25,7 +25,7 @@ _ITEMS_AT_ONCE = 1 << 16
 def stream_histograms(
     query_QP: Codes, query_labels_QL: ArrayLike, blocks: Iterable[Block], bits: int, device: str
 ) -> Histograms:
-    """As `cmh.histograms.stream_histograms`, on a device of torch such as "cuda"."""
+    """As `cmh.evaluation.histograms.stream_histograms`, on a device of torch such as "cuda"."""
     check_side(query_QP, query_labels_QL, bits, "query")
     query_labels_QL = np.asarray(query_labels_QL)
     queries_at_once = _PAIRS_AT_ONCE // _ITEMS_AT_ONCE

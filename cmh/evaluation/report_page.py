@@ -5,8 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cmh import recall, report
-from infra.artifacts import Ref
+from cmh.evaluation import instance_recall, report
 
 _ARROWS = {name: name.replace("_to_", " → ") for name in (*report.DIRECTIONS, *report.UNIFIED)}
 
@@ -36,17 +35,19 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def card(codes: Ref, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequence[str]) -> str:
+def report_page(
+    name: str, address: str, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequence[str]
+) -> str:
     """README.md of a report artifact."""
     bits = facts["bits"]
     chance = report.value(metrics, "chance", "image_to_text", bits)
     sections = [
-        f"# {codes.name}: retrieval with {bits}-bit codes",
+        f"# {name}: retrieval with {bits}-bit codes",
         "MAP over the whole ranking, with 95% bootstrap intervals over queries. Items at equal Hamming "
         "distance are tied; figures are expectations over all orders of the ties. Shorter codes are "
         f"prefixes of the stored {bits}-bit code. Chance (share of relevant items): {chance:.3f}.",
         markdown(map_table(metrics)),
-        *(f"![{name}]({name})" for name in pictures),
+        *(f"![{picture}]({picture})" for picture in pictures),
         *_instances(metrics),
         *_rankings(metrics),
         "## All figures",
@@ -58,37 +59,39 @@ def card(codes: Ref, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequ
         "- `lookup_…_radius_r`: all items within r bits; a query that finds nothing has precision 0.\n"
         "- `unified`: against the training items alone, each coded from both of its modalities, as published "
         "tables of some methods have it; a database that holds one modality of an item cannot do that.\n"
-        f"- Model `{facts['model']}`, dataset `{facts['dataset']}`, codes `{codes.address}`.",
+        f"- Model `{facts['model']}`, dataset `{facts['dataset']}`, codes `{address}`.",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def embedding_card(codes: Ref, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequence[str]) -> str:
+def embedding_page(
+    name: str, address: str, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequence[str]
+) -> str:
     """README.md of a report on a real-valued method."""
     numbers = facts["bits"]
     chance = report.value(metrics, "chance", "image_to_text", numbers)
     without = report.value(metrics, "queries_without_relevant", "image_to_text", numbers)
     sections = [
-        f"# {codes.name}: retrieval with real-valued embeddings of {numbers} numbers",
+        f"# {name}: retrieval with real-valued embeddings of {numbers} numbers",
         f"**Real-valued**: {facts['method']} gives no binary codes; an embedding takes {4 * numbers} bytes, "
         f"a code of {numbers} bits {-(-numbers // 8)}. These figures are for comparison. MAP over the whole "
         "ranking by cosine, ties in database order, with 95% bootstrap intervals over queries. Chance (share "
         f"of relevant items): {chance:.3f}.",
         markdown(map_table(metrics)),
-        *(f"![{name}]({name})" for name in pictures),
+        *(f"![{picture}]({picture})" for picture in pictures),
         "## All figures",
         _details(metrics, numbers),
         "Curves by radius, hash lookup, bounds over ties, NDCG, prefixes and instance recall are left out: "
         "they are measured of codes.",
         f"A query without any relevant item counts 0: {without:.0f} here. Model `{facts['model']}`, dataset "
-        f"`{facts['dataset']}`, embeddings `{codes.address}`.",
+        f"`{facts['dataset']}`, embeddings `{address}`.",
     ]
     return "\n\n".join(sections) + "\n"
 
 
 def _instances(metrics: pa.Table) -> list[str]:
     """Instance recall: one table, a row per direction and length."""
-    columns = {f"R@{k}": f"instance_recall_at_{k}" for k in recall.KS}
+    columns = {f"R@{k}": f"instance_recall_at_{k}" for k in instance_recall.KS}
     found = {
         head: {(r["direction"], r["bits"]): r for r in report.select(metrics, name)}
         for head, name in columns.items()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cmh import figures
+from cmh.evaluation import figures
 
 
 def _map_by_bits():

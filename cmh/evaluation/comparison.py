@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from scipy import stats
-
-from cmh import methods
 
 RUNS = pa.schema(
     [
@@ -73,8 +72,26 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     return mean - half, mean + half
 
 
-def table(summed: pa.Table, dataset: str, direction: str, metric: str = "map") -> list[dict[str, str]]:
-    """Rows of text, one per method and source: mean and half its interval by length, minutes of training."""
+def table(
+    summed: pa.Table,
+    dataset: str,
+    direction: str,
+    metric: str = "map",
+    *,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> list[dict[str, str]]:
+    """Lay out rows of text, one per method and source.
+
+    Args:
+        summed: a SUMMARY table.
+        dataset: only its rows.
+        direction: only its rows, such as "image_to_text".
+        metric: only its rows, one of `METRICS`.
+        names: what to call a method; one without a name goes by its own.
+
+    Returns:
+        Mean and half its interval by length, and minutes of training.
+    """
     wanted = {"dataset": dataset, "direction": direction, "metric": metric}
     rows = [row for row in summed.to_pylist() if wanted.items() <= row.items()]
     lengths = sorted({row["bits"] for row in rows})
@@ -85,7 +102,7 @@ def table(summed: pa.Table, dataset: str, direction: str, metric: str = "map") -
     for (method, source), by_bits in found.items():
         minutes = [row["minutes"] for row in by_bits.values() if row["minutes"] is not None]
         shown.append(
-            {"method": named(method)}
+            {"method": names.get(method, method)}
             | {f"{bits} bits": _cell(by_bits[bits]) if bits in by_bits else "" for bits in lengths}
             | {"minutes": f"{np.mean(minutes):.1f}" if minutes else "", "published in": source}
         )
@@ -117,12 +134,6 @@ def latex(rows: Sequence[Mapping[str, str]], caption: str) -> str:
             r"\end{table}",
         ]
     )
-
-
-def named(method: str) -> str:
-    """Real-valued methods are marked as such: their embeddings have as many numbers as codes have bits."""
-    ours = method in methods.available()
-    return f"{method} (real-valued)" if ours and methods.load(method).real_valued else method
 
 
 def _cell(row: Mapping[str, Any]) -> str:
