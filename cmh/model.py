@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cmh import encode, methods
+from cmh import methods
 from cmh.data import images
 from cmh.data.batches import Stages, to_stages, to_text
 from cmh.data.texts import bag_of_words, sequences
-from cmh.method import Inputs, Method
+from cmh.hashing import encoding
+from cmh.hashing.method import Inputs, Method
 from cmh.networks import backbones, clip
 from cmh.networks.backbones import Backbone, Frozen
 from cmh.networks.clip import ClipText
@@ -135,7 +136,7 @@ class Model:
 
     @property
     def _device(self) -> torch.device:
-        return encode.device_of(self.method)
+        return encoding.device_of(self.method)
 
     def _read(self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Stages:
         """What the method's image tower reads of these images."""
@@ -152,7 +153,7 @@ class Model:
     def _codes(self, u_BK: Tensor) -> NDArray[Any]:
         if self.method.real_valued:
             return u_BK.float().cpu().numpy()
-        return encode.codes(u_BK.float().cpu().numpy(), self.order)
+        return encoding.pack_codes(u_BK.float().cpu().numpy(), self.order)
 
 
 def build(
@@ -178,14 +179,14 @@ def facts(
     method: str, built: Method, settings: dict[str, Any], backbone: str, pretrained: str, **others: Any
 ) -> Facts:
     """`Facts` of a trained method; `others` are grid, both sizes, text, text_dim, labels and length."""
-    significance_K = encode.significance(built)
+    significance_K = encoding.bit_significance(built)
     return Facts(
         method=method,
         revision=built.REVISION,
         settings=asdict(methods.config(method, **settings)),
         backbone=backbone,
         pretrained=pretrained,
-        order=tuple(encode.order(built).tolist()),
+        order=tuple(encoding.bit_order(built).tolist()),
         significance=None if significance_K is None else tuple(significance_K.tolist()),
         **others,
     )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmh import distributed
-from cmh.method import Phase
+from cmh.hashing.method import Phase
 
 
 class Step(NamedTuple):

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cmh import projections
 from cmh.data.batches import Side, to_stages
 from cmh.data.items import Items
 from cmh.divergence import CollapsedCodes
-from cmh.encode import encode
-from cmh.method import Method
+from cmh.hashing import projections
+from cmh.hashing.encoding import relaxed_codes
+from cmh.hashing.method import Method
 
 
 def solve(method: Method, train: Items, seed: int) -> NDArray[np.int8] | None:
@@ -43,7 +43,7 @@ def solve(method: Method, train: Items, seed: int) -> NDArray[np.int8] | None:
     unified_NK = method.solve(image_NF, text_ND, train.label > 0, seed)
     sides: tuple[Side, ...] = ("image", "text")
     for side in sides:
-        set_NK = encode(method, train, side) >= 0
+        set_NK = relaxed_codes(method, train, side) >= 0
         if (set_NK == set_NK[0]).all():
             raise CollapsedCodes(
                 f"all {len(train)} training items have the same {side} code; do their features differ, "

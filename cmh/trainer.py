@@ -22,16 +22,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cmh import checkpoint, distributed, nested, schedule, settings
+from cmh import checkpoint, distributed, schedule
 from cmh.checkpoint import State
 from cmh.data.batches import Batch, Side, Slice, batches
 from cmh.data.items import Items
 from cmh.divergence import CollapsedCodes as CollapsedCodes
 from cmh.divergence import NonFiniteLoss as NonFiniteLoss
 from cmh.divergence import Terms
-from cmh.encode import device_of, encode
-from cmh.memory import CodeMemory
-from cmh.method import Method, Phase
+from cmh.hashing import config_checks
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.encoding import device_of, relaxed_codes
+from cmh.hashing.method import Method, Phase, check_prefixes
 from cmh.networks import batchnorm
 from cmh.schedule import Step
 from cmh.validation import mean_average_precision, refuse_unsound
@@ -53,7 +54,7 @@ class Config:
 
     def check(self, workers: int, gpu: bool) -> None:
         """Refuse with a ValueError what cannot work on so many workers, with or without a GPU each."""
-        settings.positive(self, "epochs", "batch_size")
+        config_checks.positive(self, "epochs", "batch_size")
         if self.batch_size % workers:
             raise ValueError(
                 f"a batch of {self.batch_size} cannot be split evenly over {workers} workers; use "
@@ -231,7 +232,9 @@ class _Run:
     def _codes(self, items: Items, side: Side) -> NDArray[np.float32]:
         """Relaxed codes (n, K); each worker encodes its share and has them all."""
         workers = distributed.world_size()
-        mine = encode(self.method, items.every(workers, distributed.rank()), side, self.config.batch_size)
+        mine = relaxed_codes(
+            self.method, items.every(workers, distributed.rank()), side, self.config.batch_size
+        )
         padded = np.zeros((math.ceil(len(items) / workers), self.method.bits), np.float32)
         padded[: len(mine)] = mine
         return distributed.gather(torch.from_numpy(padded).to(self.device)).cpu().numpy()[: len(items)]
@@ -278,7 +281,7 @@ def _optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Opti
 def _check(method: Method, train: Items, validation: Items, config: Config) -> None:
     if not method.phases:
         raise ValueError(f"{type(method).__name__} has no phases to train in; use cmh.solver.solve")
-    nested.check(type(method), method.bits, config.prefixes)
+    check_prefixes(type(method), method.bits, config.prefixes)
     config.check(distributed.world_size(), gpu=device_of(method).type == "cuda")
     if len(train) < config.batch_size:
         raise ValueError(

@@ -10,7 +10,7 @@ from cmh.codes import hamming
 from cmh.data.batches import Side
 from cmh.divergence import CollapsedCodes, NonFiniteLoss
 from cmh.evaluation import metrics, stable_metrics
-from cmh.method import Method
+from cmh.hashing.method import Method
 
 Relaxed = NDArray[np.float32]
 Labels = NDArray[np.uint8]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cmh import methods
-from cmh.method import Method
+from cmh.hashing.method import Method
 
 # Of the loss of each prefix.  SCAHN on emoji, one seed, MAP image → text at 16 / 32 / 64 bits: .525 / .572 /
 # .603 with 1, .520 / .568 / .605 with 0.3, .526 / .571 / .616 with 0.1, where the longest code loses nothing.

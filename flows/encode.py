@@ -16,12 +16,12 @@ import numpy as np
 import torch
 import zarr
 
-from cmh import encode as encoding
 from cmh import methods
 from cmh import model as models
 from cmh.data import schema
 from cmh.data.batches import Side
 from cmh.data.items import read_items
+from cmh.hashing import encoding
 from cmh.model import Model
 from flows import publish
 from flows.caching import artifact_task
@@ -142,6 +142,6 @@ def _encode(provided: str, part: Part) -> None:
         image_size=model.facts.image_size,
     )
     for side, name in zip(SIDES, _arrays(model.facts.method), strict=True):
-        u_NK = encoding.encode(model.method, items, side, BATCH)
-        kept = u_NK if model.method.real_valued else encoding.codes(u_NK, model.order)
+        u_NK = encoding.relaxed_codes(model.method, items, side, BATCH)
+        kept = u_NK if model.method.real_valued else encoding.pack_codes(u_NK, model.order)
         schema.array(out, name)[part.start : part.stop] = kept

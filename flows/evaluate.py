@@ -17,13 +17,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from cmh import methods, significance
+from cmh import methods
 from cmh import model as models
 from cmh.data import schema
 from cmh.evaluation import counts, figures, ndcg, report
 from cmh.evaluation.counts import CodedItems
 from cmh.evaluation.report_page import embedding_page, report_page
-from cmh.method import Method
+from cmh.hashing import bit_order
+from cmh.hashing.method import Method
 from flows import counting
 from flows.caching import artifact_task
 from flows.experiments import Evaluation, Resources
@@ -106,8 +107,8 @@ def _orders(facts: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
         return {}
     # significance is by bit of the model; the codes are stored in another order
     stored_K = torch.tensor(facts["significance"])[facts["order"]]
-    ways: tuple[significance.How, ...] = ("most", "least", "absolute", "random")
-    return {how: np.array(significance.ranking(stored_K, how)) for how in ways}
+    ways: tuple[bit_order.Criterion, ...] = ("most", "least", "absolute", "random")
+    return {how: np.array(bit_order.order_bits(stored_K, how)) for how in ways}
 
 
 def _figures(metrics: pa.Table, curves: pa.Table) -> dict[str, Figure]:

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cmh import methods, nested, trainer
+from cmh import methods, trainer
 from cmh.codes.threads import chosen_threads
 from cmh.data import readers
+from cmh.hashing.method import check_prefixes
 from cmh.networks import backbones, clip
 from data_catalog import catalog
 from flows import reach
@@ -209,7 +210,7 @@ class Experiment(_Settings):
             given = {"images": self.images.expanduser(), "items": self.items.expanduser()}
             for _ in readers.load("folder").read(given, {}):  # no image is opened yet
                 pass
-        nested.check(method, self.bits, self.training.weights)
+        check_prefixes(method, self.bits, self.training.weights)
         if self.text.is_network and method.sequences:
             raise ValueError(f"{self.method} reads words in their order; leave out --text.name")
         if readers.brings_features(entry.reader):
@@ -238,12 +239,12 @@ class Experiment(_Settings):
                     "a frozen backbone with random weights gives features of nothing; use weights 'default' "
                     "or a file, or frozen=false to train it"
                 )
-            if methods.solved(self.method) and not self.backbone.frozen:
+            if methods.is_shallow(self.method) and not self.backbone.frozen:
                 raise ValueError(
                     f"{self.method} is solved for, on features; leave out --backbone.no-frozen, or take a "
                     "method that trains"
                 )
-        if not methods.solved(self.method) and not entry.split.validation:
+        if not methods.is_shallow(self.method) and not entry.split.validation:
             raise ValueError(
                 f"{entry.name} has no validation items, by which {self.method} chooses its best epoch; "
                 "copy its catalog entry to your own file, add `validation: 0.1` to its split, and name that "

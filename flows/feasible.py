@@ -22,7 +22,7 @@ def check(experiment: Experiment, resources: Resources) -> None:
         sources.identity_of_weights(experiment.backbone)
         if experiment.text.is_network:
             sources.identity_of_weights(experiment.text)
-    if not methods.solved(experiment.method):
+    if not methods.is_shallow(experiment.method):
         experiment.trainer_config.check(resources.workers, resources.gpu)
         if resources.ray is not None:
             _join(resources.ray)

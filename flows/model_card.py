@@ -84,5 +84,5 @@ The epoch was chosen by these figures, so they flatter; the report on the query 
 
 
 def _settings(experiment: Experiment, facts: Facts) -> dict[str, object]:
-    training = {} if methods.solved(facts.method) else experiment.training.model_dump()
+    training = {} if methods.is_shallow(facts.method) else experiment.training.model_dump()
     return {**facts.settings, **training, "seed": experiment.seed, "revision": facts.revision}

@@ -130,7 +130,7 @@ def _check(store: Store, dataset: Ref, experiment: Experiment) -> None:
     """What training would refuse, before features are computed for it."""
     group = zarr.open_group(artifacts.open_artifact(store, dataset).zarr("dataset.zarr"), mode="r")
     items = schema.array(group, "split/train").shape[0]
-    solved = methods.solved(experiment.method)
+    solved = methods.is_shallow(experiment.method)
     if not solved and not schema.array(group, "split/validation").shape[0]:
         raise ValueError(
             f"{dataset.name} has no validation items, by which {experiment.method} chooses its best epoch; "

@@ -31,7 +31,7 @@ _LOOK_EVERY = 1.0  # seconds between two looks at how far the run is
 def target(experiment: Experiment, dataset: Ref, source: Ref) -> Target:
     """The model that this experiment trains on `dataset`; `source` holds its images or their features."""
     # What a method without phases learns depends on no epochs and batches.
-    training = {} if methods.solved(experiment.method) else experiment.training.model_dump()
+    training = {} if methods.is_shallow(experiment.method) else experiment.training.model_dump()
     backbone: dict[str, Any] = {}  # none, where the dataset brings features
     if not readers.brings_features(experiment.entry.reader):
         backbone = experiment.backbone.model_dump() | {
@@ -63,7 +63,7 @@ def train(
     folder = f"{draft.target.address}/ray-run"
     cpus = max(1, resources.threads // resources.workers)
     job = train_worker.Job(store.url, experiment, dataset, source, draft.prefix, folder, cpus)
-    if methods.solved(experiment.method):
+    if methods.is_shallow(experiment.method):
         draft.run |= {"threads": cpus}
         solve.solve(store, job)
         return

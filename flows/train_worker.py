@@ -25,7 +25,7 @@ from cmh.checkpoint import State
 from cmh.data import readers
 from cmh.data.items import Items, read_items
 from cmh.divergence import CollapsedCodes, NonFiniteLoss
-from cmh.method import Method
+from cmh.hashing.method import Method
 from cmh.networks import backbones, clip
 from cmh.networks.backbones import Backbone
 from cmh.trainer import Epoch

@@ -14,8 +14,8 @@ from torch.nn.functional import softplus
 from cmh import distributed
 from cmh.data.batches import Batch, Stages
 from cmh.data.items import Items
-from cmh.memory import CodeMemory
-from cmh.method import Inputs, Method, Optimizer, Phase
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.method import Inputs, Method, Optimizer, Phase
 
 LABELS, TEXT, CHANNELS = 4, 12, 6
 

@@ -2,8 +2,8 @@
 
 Codes come as structure of arrays, (W, N) words: one word of many codes lies side by side, so that the loops
 over items become vector instructions (XOR, AND, popcount).  The kernels release the interpreter lock; callers
-split the work over threads (`cmh.codes.threads`).  Compiled once per element type and cached on disk; all in one file,
-because the cache notices changes of a function's own file only.
+split the work over threads (`cmh.codes.threads`).  Compiled once per element type and cached on disk; all in
+one file, because the cache notices changes of a function's own file only.
 
 Shape suffixes: Q = queries, N = database items, W = words of 64 bits of a code, X = words of the labels,
 P = bytes of a code, T = items of a tile that fits the first-level cache, U = a part of it, D = distances,

@@ -1,7 +1,8 @@
 """How many database items, and how many relevant ones, lie at each Hamming distance from each query.
 
-These counts are all that MAP, precision, recall and their curves need (`cmh.evaluation.metrics`): they do not depend on
-the order of the database, so ties are treated exactly, and the counts of parts of a database add up.
+These counts are all that MAP, precision, recall and their curves need (`cmh.evaluation.metrics`): they do not
+depend on the order of the database, so ties are treated exactly, and the counts of parts of a database add
+up.
 
 Shape suffixes: Q = queries, N = database items, P = bytes of a packed code, L = labels, B = their bytes,
 W and X = words of 64 bits of codes and labels, D = bits + 1 distances, G = grades 0, 1, ...

@@ -2,10 +2,11 @@
 
 Items at the same distance are tied.  What depends on their order (average precision, precision@k, NDCG) is
 given as the *expectation over all orders of the ties*, so it does not depend on the order of the database;
-best and worst order are there too.  Database order, as a stable sort gives it, is in `cmh.evaluation.stable_metrics`.
+best and worst order are there too.  Database order, as a stable sort gives it, is in
+`cmh.evaluation.stable_metrics`.
 
-A query with no relevant item scores 0 in every metric; `RetrievalScores.without_relevant` says how many there are,
-and `evaluate(..., zero="skip")` leaves them out of the means.
+A query with no relevant item scores 0 in every metric; `RetrievalScores.without_relevant` says how many there
+are, and `evaluate(..., zero="skip")` leaves them out of the means.
 
 Source of the expectations: McSherry and Najork, Computing Information RetrievalScores Performance Measures
 Efficiently in the Presence of Tied Scores, ECIR 2008.

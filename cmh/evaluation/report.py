@@ -125,7 +125,9 @@ def _code_scores(found: metrics.RetrievalScores, radius: int) -> Iterable[dict[s
 def _instances(queries: CodedItems, ranking: RankingSpec) -> Iterable[dict[str, Any]]:
     """Instance recall among the queries, of the ranks that are fewer than they."""
     ks = [k for k in instance_recall.KS if k < len(queries.label_NL)]
-    query_QP, gallery_QP = (queries.codes_for(side, ranking, {}) for side in (ranking.query, ranking.database))
+    query_QP, gallery_QP = (
+        queries.codes_for(side, ranking, {}) for side in (ranking.query, ranking.database)
+    )
     for k, hit_Q in zip(ks, instance_recall.instance_recall(query_QP, gallery_QP, ks).T, strict=True):
         value, low, high = metrics.interval(hit_Q)
         yield {"metric": f"instance_recall_at_{k}", "value": value, "low": low, "high": high}
@@ -218,7 +220,7 @@ def select(table: pa.Table, metric: str, *rankings: str) -> list[dict[str, Any]]
 def panels(
     curves: pa.Table, curve: str, directions: Sequence[str], unit: str = "bits"
 ) -> dict[str, dict[str, Curve]]:
-    """One curve of a CURVES table in the form that `cmh.evaluation.figures.curves` draws; `unit` names lengths."""
+    """One curve of a CURVES table in the form that `figures.curves` draws; `unit` names lengths."""
     rows = [r for r in curves.to_pylist() if r["curve"] == curve]
     return {
         direction: {

@@ -1,8 +1,8 @@
 """Metrics of one definite order of ties: that of a stable sort by distance, which keeps the database order.
 
 Published code mostly ranks this way (or by an unstable sort, which nobody can reproduce).  Its numbers change
-when the database is reordered; `cmh.evaluation.metrics` gives those that do not.  Real-valued embeddings, which have few
-ties, are ranked by cosine.
+when the database is reordered; `cmh.evaluation.metrics` gives those that do not.  Real-valued embeddings,
+which have few ties, are ranked by cosine.
 
 Everything follows from the ranks (1, 2, ...) of a query's relevant items, ascending.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from cmh.method import Method
+from cmh.hashing.method import Method
 
 
 def available() -> list[str]:
@@ -38,7 +38,7 @@ def summary(name: str) -> str:
     return (importlib.import_module(load(name).__module__).__doc__ or "").split("\n")[0]
 
 
-def solved(name: str) -> bool:
+def is_shallow(name: str) -> bool:
     """Whether the method is trained by `cmh.solver`, all items at once, and not by `cmh.trainer`."""
     return load(name).phases is Method.phases
 

@@ -36,10 +36,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh import distributed, losses, settings
+from cmh import distributed
 from cmh.data.batches import Batch, Stages
-from cmh.memory import CodeMemory
-from cmh.method import Inputs, Method, Optimizer, Phase
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.method import Inputs, Method, Optimizer, Phase
 from cmh.networks import image_heads, text_networks
 
 
@@ -59,8 +60,8 @@ class Config:
     decay: float = 1.0  # of lr over all epochs
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "image_hidden", "text_hidden", "middle", "lr", "decay")
-        settings.not_negative(self, "beta", "lambda_", "mu")
+        config_checks.positive(self, "bits", "image_hidden", "text_hidden", "middle", "lr", "decay")
+        config_checks.not_negative(self, "beta", "lambda_", "mu")
         if not 0 <= self.beta1 < 1:
             raise ValueError(f"beta1 must be at least 0 and below 1, got {self.beta1}")
 

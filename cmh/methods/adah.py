@@ -31,12 +31,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cmh import losses, settings
 from cmh.data.batches import Batch, Stages
-from cmh.memory import CodeMemory
-from cmh.method import Inputs, Method, Optimizer, Phase
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.deep import whole_batch
+from cmh.hashing.method import Inputs, Method, Optimizer, Phase
 from cmh.networks import text_networks
-from cmh.towers import whole_batch
 
 IMAGE, TEXT, IMAGE_UNATTENDED, TEXT_UNATTENDED = range(4)
 
@@ -63,7 +63,7 @@ class Config:
     hash_steps: int = 4  # batches of features and hashing for each of attention
 
     def __post_init__(self) -> None:
-        settings.positive(
+        config_checks.positive(
             self,
             *("bits", "margin", "pool", "hidden", "text_hidden", "text_features", "text_threshold"),
             *("lr", "decay", "hash_steps"),

@@ -48,10 +48,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh import distributed, losses, settings
+from cmh import distributed
 from cmh.data.batches import Batch, Stages
-from cmh.memory import CodeMemory
-from cmh.method import Inputs, Method, Optimizer, Phase
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.method import Inputs, Method, Optimizer, Phase
 from cmh.networks import image_heads, text_networks
 
 SHARPNESS = 5  # of the attention: authors' code
@@ -80,9 +81,9 @@ class Config:
     decay: float = 0.216  # of lr over all epochs: 0.6 every 100 of 300
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "features", "text_hidden", "text_middle", "hash_steps")
-        settings.positive(self, "lr", "lr_critic", "decay")
-        settings.not_negative(self, "margin", "alpha", "gamma", "eta", "mu", "weight_decay")
+        config_checks.positive(self, "bits", "features", "text_hidden", "text_middle", "hash_steps")
+        config_checks.positive(self, "lr", "lr_critic", "decay")
+        config_checks.not_negative(self, "margin", "alpha", "gamma", "eta", "mu", "weight_decay")
         for name in ("lambda_", "memory"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be 0 to 1, got {getattr(self, name)}")

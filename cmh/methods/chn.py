@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cmh import losses, settings
 from cmh.data.batches import Batch
-from cmh.memory import CodeMemory
-from cmh.method import Optimizer, Phase
-from cmh.towers import LinearTowers, together, whole_batch
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.deep import LinearTowers, together, whole_batch
+from cmh.hashing.method import Optimizer, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,8 @@ class Config:
     relevant_weight: float | Literal["balanced"] = 1.0  # ours; 1 is the published loss
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "hidden", "lr", "decay", "relevant_weight")
-        settings.not_negative(self, "margin", "lambda_")
+        config_checks.positive(self, "bits", "hidden", "lr", "decay", "relevant_weight")
+        config_checks.not_negative(self, "margin", "lambda_")
 
 
 class CHN(LinearTowers):
@@ -76,7 +76,7 @@ class CHN(LinearTowers):
 def cosine_margin(
     u_BK: Tensor, v_BK: Tensor, s_BB: Tensor, margin: float, relevant_weight: float = 1.0
 ) -> Tensor:
-    """L = mean_ij w_ij max(0, margin - (2 s_ij - 1) cos(u_i, v_j))^2, w_ij as `cmh.losses.pair_weights`."""
+    """L = mean_ij w_ij max(0, margin - (2 s_ij - 1) cos(u_i, v_j))^2, w_ij as `losses`."""
     hinge_BB = functional.relu(margin - (2 * s_BB - 1) * losses.cosine(u_BK, v_BK))
     return (losses.pair_weights(s_BB, relevant_weight) * hinge_BB.square()).mean()
 

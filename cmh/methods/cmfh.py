@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from cmh import settings
-from cmh.projections import Matrix, signs
-from cmh.solved import LinearHashing
+from cmh.hashing import config_checks
+from cmh.hashing.projections import Matrix, signs
+from cmh.hashing.shallow import LinearHashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +38,9 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "mu", "steps")
-        settings.not_negative(self, "gamma")
-        settings.share(self, "image_weight")
+        config_checks.positive(self, "bits", "mu", "steps")
+        config_checks.not_negative(self, "gamma")
+        config_checks.share(self, "image_weight")
 
 
 class CMFH(LinearHashing):

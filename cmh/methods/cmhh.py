@@ -25,11 +25,11 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from cmh import losses, settings
 from cmh.data.batches import Batch
-from cmh.memory import CodeMemory
-from cmh.method import Optimizer, Phase
-from cmh.towers import LinearTowers, together, whole_batch
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.deep import LinearTowers, together, whole_batch
+from cmh.hashing.method import Optimizer, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ class Config:
     decay: float = 0.1  # ours, of lr over all epochs
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "hidden", "beta", "lr", "decay")
-        settings.not_negative(self, "gamma", "lambda_")
+        config_checks.positive(self, "bits", "hidden", "beta", "lr", "decay")
+        config_checks.not_negative(self, "gamma", "lambda_")
         if not 0 < self.balance < 1:
             raise ValueError(f"balance must be between 0 and 1, got {self.balance}")
 

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from cmh import settings
-from cmh.projections import Matrix, signs
-from cmh.solved import LinearHashing
+from cmh.hashing import config_checks
+from cmh.hashing.projections import Matrix, signs
+from cmh.hashing.shallow import LinearHashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "pairs", "quantiles")
+        config_checks.positive(self, "bits", "pairs", "quantiles")
 
 
 class CMSSH(LinearHashing):

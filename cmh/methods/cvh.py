@@ -9,7 +9,7 @@ is that of CCA; what differs is the ridge, which is a share of the mean variance
 the number of items and the scale of the features.  The baseline's widely copied MATLAB code leaves out the
 inverse of Cyy and does not centre; this is the paper's form.  Labels are not read.
 
-Time O(N (F + D)²), memory O(N (F + D)); beyond min(F, D) bits are noise (`cmh.eigen.pairs`).
+Time O(N (F + D)²), memory O(N (F + D)); beyond min(F, D) bits are noise (`cmh.hashing.correlation.pairs`).
 
 Shape suffixes: N = training set, F = image features, D = text dimensions, L = labels, K = bits.
 """
@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cmh import eigen, settings
-from cmh.projections import Matrix
-from cmh.solved import LinearHashing
+from cmh.hashing import config_checks, correlation
+from cmh.hashing.projections import Matrix
+from cmh.hashing.shallow import LinearHashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits")
-        settings.not_negative(self, "ridge")
+        config_checks.positive(self, "bits")
+        config_checks.not_negative(self, "ridge")
 
 
 class CVH(LinearHashing):
@@ -43,7 +43,9 @@ class CVH(LinearHashing):
     def solve(self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int) -> None:
         mean_F, mean_D = image_NF.mean(axis=0), text_ND.mean(axis=0)
         x_NF, y_ND = (unit_variance(x) for x in (image_NF - mean_F, text_ND - mean_D))
-        found = eigen.pairs(x_NF.T @ x_NF, y_ND.T @ y_ND, x_NF.T @ y_ND, self.bits, ridge=self.config.ridge)
+        found = correlation.pairs(
+            x_NF.T @ x_NF, y_ND.T @ y_ND, x_NF.T @ y_ND, self.bits, ridge=self.config.ridge
+        )
         self.image.keep(mean_F, found.wx_FK)
         self.text.keep(mean_D, found.wy_DK)
 

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from cmh import kernel_features, settings
-from cmh.projections import Matrix
-from cmh.solved import KernelHashing
+from cmh.hashing import config_checks, rbf
+from cmh.hashing.projections import Matrix
+from cmh.hashing.shallow import KernelHashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "bases", "lambda_", "steps", "sweeps")
-        settings.not_negative(self, "mu", "ridge")
+        config_checks.positive(self, "bits", "bases", "lambda_", "steps", "sweeps")
+        config_checks.not_negative(self, "mu", "ridge")
 
 
 class DCH(KernelHashing):
@@ -52,9 +52,7 @@ class DCH(KernelHashing):
         self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int
     ) -> NDArray[np.int8]:
         sides = ((self.image, image_NF), (self.text, text_ND))
-        phi = [
-            kernel_features.rbf(x, side.choose(x, "random", seed), float(side.variance)) for side, x in sides
-        ]
+        phi = [rbf.rbf(x, side.choose(x, "random", seed), float(side.variance)) for side, x in sides]
         b_NK, p = discrete_codes(phi, labels_NL.astype(np.float64), self.config, seed)
         for (side, _), p_MK in zip(sides, p, strict=True):
             side.keep(p_MK)

@@ -9,7 +9,7 @@ consensus B = sign(F + G), and the balance of every bit over the training set.
 Differences from the paper:
 - Its sums over N x N pairs, N items and K bits are divided by N x N, or for a step by its B N pairs as in the
   authors' code, all alike, so that their proportions stay the paper's.  The balance is that of the batch; see
-  `cmh.losses.balance`.
+  `cmh.hashing.losses.balance`.
 - Adam by default.  With plain SGD at 10^-1.5 from weights N(0, 0.01), features of a frozen network and texts
   of a few words stay near zero for thousands of steps (on the emoji the likelihood is still log 2 after 10
   epochs), and rates at which these move diverge on denser texts.  The published way is `optimizer="sgd"`,
@@ -30,11 +30,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from cmh import distributed, losses, settings
+from cmh import distributed
 from cmh.data.batches import Batch
-from cmh.memory import CodeMemory
-from cmh.method import Optimizer, Phase
-from cmh.towers import LinearTowers, in_turn
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.deep import LinearTowers, in_turn
+from cmh.hashing.method import Optimizer, Phase
 
 ALPHA = 2  # of the likelihood: the paper's theta is half the inner product
 
@@ -47,15 +48,15 @@ class Config:
     hidden: int = 8192  # of the text tower: table 2
     gamma: float = 1.0  # weight of the quantisation: section 4
     eta: float = 1.0  # weight of the balance: section 4
-    # Weight of relevant pairs in the likelihood; 1 is the paper.  Ours: "balanced", see `cmh.memory`.
+    # Weight of relevant pairs in the likelihood; 1 is the paper.  Ours: "balanced", see `cmh.hashing.code_memory`.
     relevant_weight: float | Literal["balanced"] = 1.0
     optimizer: Literal["adam", "sgd"] = "adam"  # ours, see above; paper: sgd without momentum
     lr: float = 3e-4  # ours, for adam; authors' code: 10^-1.5 for sgd
     decay: float = 0.1  # of lr over all epochs: ours, for adam; authors' code: 10^-4.5 for sgd
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "hidden", "lr", "decay", "relevant_weight")
-        settings.not_negative(self, "gamma", "eta")
+        config_checks.positive(self, "bits", "hidden", "lr", "decay", "relevant_weight")
+        config_checks.not_negative(self, "gamma", "eta")
 
 
 class DCMH(LinearTowers):

@@ -33,12 +33,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cmh import losses, settings
 from cmh.data.batches import Batch
-from cmh.memory import CodeMemory
-from cmh.method import Inputs, Optimizer, Phase
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.deep import Towers, in_turn
+from cmh.hashing.method import Inputs, Optimizer, Phase
 from cmh.networks.text_networks import ResidualText, ResidualWords
-from cmh.towers import Towers, in_turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ class Config:
             raise ValueError(f"levels must be 1 to 4, the stages of the text tower, got {self.levels}")
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, so that maps keep their size, got {self.kernel}")
-        settings.positive(self, "bits", "reduction", "text_std", "lr", "decay", "relevant_weight")
-        settings.not_negative(self, "momentum")
+        config_checks.positive(self, "bits", "reduction", "text_std", "lr", "decay", "relevant_weight")
+        config_checks.not_negative(self, "momentum")
 
 
 class DSPAH(Towers):

@@ -29,10 +29,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh import distributed, losses, settings
+from cmh import distributed
 from cmh.data.batches import Batch, Stages
-from cmh.memory import CodeMemory
-from cmh.method import Inputs, Method, Optimizer, Phase
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.method import Inputs, Method, Optimizer, Phase
 from cmh.networks import image_heads
 from cmh.networks.text_networks import WordSequence, mean_over_words
 
@@ -52,8 +53,8 @@ class Config:
     decay: float = 0.1  # ours, of lr over all epochs
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "hidden", "relevant_weight", "lr", "decay")
-        settings.not_negative(self, "margin", "bit_margin", "lambda_", "beta")
+        config_checks.positive(self, "bits", "hidden", "relevant_weight", "lr", "decay")
+        config_checks.not_negative(self, "margin", "bit_margin", "lambda_", "beta")
 
 
 class DVSH(Method):

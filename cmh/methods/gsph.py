@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from cmh import settings
-from cmh.kernel_features import Choice
-from cmh.kernel_logistic import regress
-from cmh.projections import Matrix, signs, unit_rows
-from cmh.solved import KernelHashing
+from cmh.hashing import config_checks
+from cmh.hashing.kernel_logistic import regress
+from cmh.hashing.projections import Matrix, signs, unit_rows
+from cmh.hashing.rbf import Choice
+from cmh.hashing.shallow import KernelHashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "bases", "steps", "penalty")
-        settings.not_negative(self, "tolerance")
+        config_checks.positive(self, "bits", "bases", "steps", "penalty")
+        config_checks.not_negative(self, "tolerance")
 
 
 class GSPH(KernelHashing):

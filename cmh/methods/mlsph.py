@@ -21,12 +21,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from cmh import losses, settings
 from cmh.data.batches import Batch
-from cmh.memory import CodeMemory
-from cmh.method import Inputs, Optimizer, Phase
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.deep import Towers, in_turn
+from cmh.hashing.method import Inputs, Optimizer, Phase
 from cmh.networks import image_heads, text_networks
-from cmh.towers import Towers, in_turn
 
 SCALE = 10  # of the whole objective: authors' code
 
@@ -46,8 +46,8 @@ class Config:
     decay: float = 10**-4.5  # of lr over all epochs, to 1e-6
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "hidden", "features", "lr", "decay")
-        settings.not_negative(self, "alpha", "beta", "gamma")
+        config_checks.positive(self, "bits", "hidden", "features", "lr", "decay")
+        config_checks.not_negative(self, "alpha", "beta", "gamma")
 
 
 class MLSPH(Towers):

@@ -20,11 +20,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from cmh import distributed, losses, settings
+from cmh import distributed
 from cmh.data.batches import Batch
-from cmh.memory import CodeMemory
-from cmh.method import Optimizer, Phase
-from cmh.towers import LinearTowers, in_turn
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.deep import LinearTowers, in_turn
+from cmh.hashing.method import Optimizer, Phase
 
 ALPHA = 2  # of the likelihood: the paper's theta is half the inner product
 
@@ -37,15 +38,15 @@ class Config:
     hidden: int = 8192  # of the text tower, as DCMH
     lambda_: float = 1.0  # weight of the decorrelation: torchcmh
     gamma: float = 1.0  # weight of quantisation and balance: torchcmh
-    # Weight of relevant pairs in the likelihood; 1 is the paper.  Ours: "balanced", see `cmh.memory`.
+    # Weight of relevant pairs in the likelihood; 1 is the paper.  Ours: "balanced", see `cmh.hashing.code_memory`.
     relevant_weight: float | Literal["balanced"] = 1.0
     optimizer: Literal["adam", "sgd"] = "adam"  # ours, see above; paper: sgd without momentum
     lr: float = 3e-4  # ours, for adam; authors' code: 10^-1.5 for sgd
     decay: float = 0.1  # of lr over all epochs: ours, for adam; authors' code: 10^-4.5 for sgd
 
     def __post_init__(self) -> None:
-        settings.positive(self, "hidden", "lr", "decay", "relevant_weight")
-        settings.not_negative(self, "lambda_", "gamma")
+        config_checks.positive(self, "hidden", "lr", "decay", "relevant_weight")
+        config_checks.not_negative(self, "lambda_", "gamma")
         if self.bits < 2:
             raise ValueError(
                 f"bits must be at least 2, for one bit has nothing to correlate with, got {self.bits}"

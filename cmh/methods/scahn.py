@@ -12,7 +12,7 @@ data.  Its significance sums a softmax over the stages, which is the same for al
 the weights themselves are summed.
 
 Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = labels, S = fused stages (in
-`layers_SBK` these and the fused code), C, H, W = image.
+`layers_SBK` these and the fused code), C, H, W = image (square where it is turned).
 `h`, `u` are relaxed codes in [-1, 1] of a stage and of a tower; `s` is relevance in {0, 1}.
 """
 
@@ -23,13 +23,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cmh import distributed, losses, settings
-from cmh.augmentation import turn_and_flip
+from cmh import distributed
 from cmh.data.batches import Batch, Side, Stages
-from cmh.memory import CodeMemory
-from cmh.method import Inputs, Optimizer, Phase
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.deep import Towers, in_turn
+from cmh.hashing.method import Inputs, Optimizer, Phase
 from cmh.networks.text_networks import ResidualText, ResidualWords
-from cmh.towers import Towers, in_turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,8 @@ class Config:
     augment: bool = True  # turn and flip images in training, not features: authors' configuration
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "lr", "decay", "relevant_weight")
-        settings.not_negative(self, "gamma", "lambda_", "beta")
+        config_checks.positive(self, "bits", "lr", "decay", "relevant_weight")
+        config_checks.not_negative(self, "gamma", "lambda_", "beta")
         if not 1 <= self.stages <= 4:
             raise ValueError(f"stages must be 1 to 4, the stages of the text tower, got {self.stages}")
 
@@ -120,7 +120,7 @@ class SCAHN(Towers):
 
         inter = nll(s, h, other tower's memory), intra = lambda nll(s, h, own memory), both means over the
         layers h_1 .. h_S, u; pairwise = gamma nll(s', h of one half of the batch, h of the other), likewise;
-        quantisation = beta / K mean_i ||b_i - u_i||^2.  nll as in `cmh.losses` with alpha = K / 32.
+        quantisation = beta / K mean_i ||b_i - u_i||^2.  nll as in `cmh.hashing.losses` with alpha = K / 32.
         """
         config, layers_SBK, alpha = self.config, codes, codes.shape[-1] / 32
         own_NK, other_NK = memory.image_NK, memory.text_NK
@@ -237,3 +237,24 @@ def _halves(layers_SBK: Tensor, labels_BL: Tensor) -> tuple[Tensor, Tensor, Tens
     half = len(labels_BL) // 2
     s_HH = losses.relevance(labels_BL[:half], labels_BL[half : 2 * half])
     return everyone_SBK[:, :half], everyone_SBK[:, half : 2 * half], s_HH
+
+
+def turn_and_flip(image_BCHW: Tensor) -> Tensor:
+    """Each image as it is with probability .2; else turned by 90, 180 or 270 degrees (with probability .5),
+    mirrored left to right (.5) and top to bottom (.5), each independently.
+
+    Drawn by torch's generator for the global batch and cut, so that any number of workers sees the same.
+    Source: configuration of SCAHN's authors.
+    """
+    everyone = len(image_BCHW) * distributed.world_size()
+    drawn_B5 = torch.rand(everyone, 5)[distributed.rank() :: distributed.world_size()]
+    changed_B = drawn_B5[:, 0] >= 0.2
+    turns_B = torch.where(changed_B & (drawn_B5[:, 1] < 0.5), 1 + (3 * drawn_B5[:, 2]).long(), 0)
+    result_BCHW = image_BCHW.clone()
+    for turns in (1, 2, 3):
+        rows = (turns_B == turns).nonzero()[:, 0].to(image_BCHW.device)
+        result_BCHW[rows] = torch.rot90(image_BCHW[rows], turns, (2, 3))
+    for column, axis in ((3, 3), (4, 2)):
+        rows = (changed_B & (drawn_B5[:, column] < 0.5)).nonzero()[:, 0].to(image_BCHW.device)
+        result_BCHW[rows] = result_BCHW[rows].flip(axis)
+    return result_BCHW

@@ -18,9 +18,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cmh import eigen, settings
-from cmh.projections import Matrix, signs, unit_rows
-from cmh.solved import LinearHashing
+from cmh.hashing import config_checks, correlation
+from cmh.hashing.projections import Matrix, signs, unit_rows
+from cmh.hashing.shallow import LinearHashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,8 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits")
-        settings.not_negative(self, "ridge")
+        config_checks.positive(self, "bits")
+        config_checks.not_negative(self, "ridge")
 
 
 class SCM(LinearHashing):
@@ -47,7 +47,7 @@ class SCM(LinearHashing):
         wanted_FD = semantic_correlation(x_NF, y_ND, labels_NL)
         if self.config.solver == "orth":
             covariances = x_NF.T @ x_NF, y_ND.T @ y_ND
-            wx_FK, wy_DK, _ = eigen.pairs(*covariances, wanted_FD, self.bits, ridge=self.config.ridge)
+            wx_FK, wy_DK, _ = correlation.pairs(*covariances, wanted_FD, self.bits, ridge=self.config.ridge)
         else:
             wx_FK, wy_DK = sequential(x_NF, y_ND, wanted_FD, self.config)
         self.image.keep(mean_F, wx_FK)
@@ -69,14 +69,16 @@ def sequential(x_NF: Matrix, y_ND: Matrix, wanted_FD: Matrix, config: Config) ->
     .2210 at 16 bits, image to text.
     """
     bits, covariances = config.bits, (x_NF.T @ x_NF, y_ND.T @ y_ND)
-    whitening = eigen.whiten(*covariances, config.ridge)
+    whitening = correlation.whiten(*covariances, config.ridge)
     left_FD = whitening.cross(bits * wanted_FD)
     found: list[tuple[Matrix, Matrix]] = []
     last = np.inf
     for _ in range(bits):
-        wx_F1, wy_D1, (strength,) = eigen.leading_pair(whitening, left_FD)
+        wx_F1, wy_D1, (strength,) = correlation.leading_pair(whitening, left_FD)
         if strength > last and config.exhausted == "cca":
-            wx_FR, wy_DR, _ = eigen.pairs(*covariances, x_NF.T @ y_ND, bits - len(found), ridge=config.ridge)
+            wx_FR, wy_DR, _ = correlation.pairs(
+                *covariances, x_NF.T @ y_ND, bits - len(found), ridge=config.ridge
+            )
             found.append((wx_FR[:, ::-1], wy_DR[:, ::-1]))
             break
         last = strength

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from cmh import kernel_features, settings
-from cmh.kernel_features import Choice
-from cmh.kernel_logistic import regress
-from cmh.projections import Matrix, signs, unit_rows
-from cmh.solved import KernelHashing
+from cmh.hashing import config_checks, rbf
+from cmh.hashing.kernel_logistic import regress
+from cmh.hashing.projections import Matrix, signs, unit_rows
+from cmh.hashing.rbf import Choice
+from cmh.hashing.shallow import KernelHashing
 
 ROWS = 1024  # of the N × N pairs that are in memory at a time
 START = 1e-4  # spread of the first H, as in t-SNE
@@ -44,8 +44,8 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "bases", "steps", "learning_rate", "penalty")
-        settings.not_negative(self, "alpha", "momentum")
+        config_checks.positive(self, "bits", "bases", "steps", "learning_rate", "penalty")
+        config_checks.not_negative(self, "alpha", "momentum")
 
 
 class SePH(KernelHashing):
@@ -105,7 +105,7 @@ def divergence(h_NK: Matrix, unit_NL: Matrix) -> tuple[float, Matrix]:
     z = cross_entropy = 0.0
     for start in range(0, items, ROWS):
         rows = slice(start, min(start + ROWS, items))
-        near_RN = 1 / (1 + kernel_features.squared_distances(h_NK[rows], h_NK) / 4)
+        near_RN = 1 / (1 + rbf.squared_distances(h_NK[rows], h_NK) / 4)
         p_RN = unit_NL[rows] @ unit_NL.T / total
         for of_pairs in (near_RN, p_RN):
             np.fill_diagonal(of_pairs[:, rows], 0)

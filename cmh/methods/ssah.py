@@ -33,10 +33,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cmh import distributed, losses, settings
+from cmh import distributed
 from cmh.data.batches import Batch, Side, Stages
-from cmh.memory import CodeMemory
-from cmh.method import Inputs, Method, Optimizer, Phase
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.method import Inputs, Method, Optimizer, Phase
 from cmh.networks import image_heads, text_networks
 
 ALPHA = 2  # of the likelihoods: the paper's theta is half the inner product
@@ -62,9 +63,9 @@ class Config:
     relevant_weight: float | Literal["balanced"] = 1.0  # ours; 1 is the published loss
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "hidden", "features", "decay")
-        settings.positive(self, "relevant_weight", "lr_label", "lr_image", "lr_text", "lr_discriminator")
-        settings.not_negative(self, "alpha", "gamma", "eta", "beta", "delta")
+        config_checks.positive(self, "bits", "hidden", "features", "decay")
+        config_checks.positive(self, "relevant_weight", "lr_label", "lr_image", "lr_text", "lr_discriminator")
+        config_checks.not_negative(self, "alpha", "gamma", "eta", "beta", "delta")
 
 
 class Semantics(NamedTuple):

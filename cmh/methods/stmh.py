@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from scipy import linalg
 from torch import Tensor, nn
 
-from cmh import kernel_features, projections, settings
 from cmh.data.batches import Stages
-from cmh.method import Inputs, Method
-from cmh.projections import Matrix, Projection
+from cmh.hashing import config_checks, projections, rbf
+from cmh.hashing.method import Inputs, Method
+from cmh.hashing.projections import Matrix, Projection
 
 TINY = np.finfo(float).eps  # under the root of a residual that may be 0
 
@@ -46,9 +46,9 @@ class Config:
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "lambda_", "steps")
-        settings.not_negative(self, "gamma")
-        settings.share(self, "image_weight")
+        config_checks.positive(self, "bits", "lambda_", "steps")
+        config_checks.not_negative(self, "gamma")
+        config_checks.share(self, "image_weight")
 
 
 class STMH(Method):
@@ -100,7 +100,7 @@ def topics(x_NF: Matrix, y_ND: Matrix, config: Config, seed: int) -> tuple[Matri
         f2_DK = y_ND.T @ g2_NK / (g2_NK.sum(axis=0) + config.gamma / r2)
         r_KK = linalg.solve(g1_NK.T @ g1_NK + config.gamma / config.lambda_ * np.eye(bits), g1_NK.T @ g2_NK)
         g1_NK = loadings(x_NF, g2_NK, f1_FK, r_KK, d_N1, config)
-        distance_NK = kernel_features.squared_distances(y_ND, f2_DK.T)
+        distance_NK = rbf.squared_distances(y_ND, f2_DK.T)
         g2_NK = largest_half(2 * config.lambda_ * (g1_NK @ r_KK) - r2 * distance_NK)
         d_N1 = r1 / 2 / np.sqrt(((x_NF - g1_NK @ f1_FK.T) ** 2).sum(axis=1, keepdims=True) + TINY)
     return f1_FK, f2_DK, r_KK

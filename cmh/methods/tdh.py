@@ -29,11 +29,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cmh import losses, settings
 from cmh.data.batches import Batch
-from cmh.memory import CodeMemory
-from cmh.method import Optimizer, Phase
-from cmh.towers import LinearTowers, together, whole_batch
+from cmh.hashing import config_checks, losses
+from cmh.hashing.code_memory import CodeMemory
+from cmh.hashing.deep import LinearTowers, together, whole_batch
+from cmh.hashing.method import Optimizer, Phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +49,8 @@ class Config:
     decay: float = 0.1  # ours, of lr over all epochs
 
     def __post_init__(self) -> None:
-        settings.positive(self, "bits", "hidden", "lr", "decay")
-        settings.not_negative(self, "margin", "gamma", "eta")
+        config_checks.positive(self, "bits", "hidden", "lr", "decay")
+        config_checks.not_negative(self, "margin", "gamma", "eta")
 
 
 class TDH(LinearTowers):

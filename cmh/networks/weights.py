@@ -25,7 +25,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], what: str, *, beside: tuple[str, ...]) -> None:
-    """Load `state` into `network`; its names are the publisher's or those of `cmh.networks.backbones.Backbone`.
+    """Load `state` into `network`; its names are the publisher's or those of our `Backbone`.
 
     beside: how names begin that such files hold for other networks, and that are left out.
     Raises:

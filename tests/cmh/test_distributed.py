@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from cmh import distributed
-from cmh.memory import CodeMemory
+from cmh.hashing.code_memory import CodeMemory
 from cmh.networks import batchnorm
 
 ROWS = 8

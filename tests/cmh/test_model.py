@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from cmh import encode, model
+from cmh import model
 from cmh.data.items import Items
 from cmh.data.texts import bag_of_words, sequences
+from cmh.hashing import encoding
 from cmh.networks import backbones
 
 WORDS = tuple(f"word{number}" for number in range(60))
@@ -74,9 +75,9 @@ def test_raw_inputs_give_what_the_data_set_way_gives(saved):
             stages = made.backbone(torch.from_numpy(images).permute(0, 3, 1, 2))
         stored = tuple(stage.mean((2, 3), keepdim=True).numpy() for stage in stages)
     items = Items(stored, bag_of_words(texts, WORDS), np.zeros((6, 2), np.uint8), np.arange(6))
-    u = {side: encode.encode(made.method, items, side) for side in ("image", "text")}
-    assert np.array_equal(made.encode_images(images), encode.codes(u["image"], made.order))
-    assert np.array_equal(made.encode_texts(texts), encode.codes(u["text"], made.order))
+    u = {side: encoding.relaxed_codes(made.method, items, side) for side in ("image", "text")}
+    assert np.array_equal(made.encode_images(images), encoding.pack_codes(u["image"], made.order))
+    assert np.array_equal(made.encode_texts(texts), encoding.pack_codes(u["text"], made.order))
 
 
 def test_a_model_that_reads_words_in_their_order_cuts_texts_as_its_dataset_did(tmp_path):
@@ -85,7 +86,7 @@ def test_a_model_that_reads_words_in_their_order_cuts_texts_as_its_dataset_did(t
     model.save(made, tmp_path)
     texts = ["word3 unknown word4", "Word7, word59! word7 word1", "word7 word59 word7", "nothing known", ""]
     tokens = torch.from_numpy(sequences(texts, WORDS, 3))
-    expected = encode.codes(made.method.encode_text(tokens).detach().numpy(), made.order)
+    expected = encoding.pack_codes(made.method.encode_text(tokens).detach().numpy(), made.order)
     for one in (made, model.load(tmp_path)):
         assert np.array_equal(one.encode_texts(texts), expected)
     assert np.array_equal(expected[1], expected[2])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cmh import solver
-from cmh.method import Inputs
+from cmh.hashing.method import Inputs
 from cmh.methods import cca
 from cmh.networks.backbones import Frozen
-from tests.methods import shallow
+from tests.cmh.methods import shallow
 
 
 def test_the_chosen_stages_are_what_the_method_learns_from() -> None:

@@ -15,10 +15,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from cmh import checkpoint, distributed, encode, methods, schedule, trainer
+from cmh import checkpoint, distributed, methods, schedule, trainer
 from cmh.data.batches import Batch
 from cmh.data.items import Items
-from cmh.method import Inputs, Optimizer, Phase
+from cmh.hashing import encoding
+from cmh.hashing.method import Inputs, Optimizer, Phase
 from cmh.methods.scahn import SCAHN
 from cmh.networks.backbones import Frozen
 from tests import tiny
@@ -243,7 +244,7 @@ def _worker(rank: int, workers: int, folder: str) -> None:
 
 def _codes(method):
     return [
-        encode.codes(encode.encode(method, VALIDATION, side), encode.order(method))
+        encoding.pack_codes(encoding.relaxed_codes(method, VALIDATION, side), encoding.bit_order(method))
         for side in ("image", "text")
     ]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from scipy.io import savemat
 
-from tests.methods import shallow
+from tests.cmh.methods import shallow
 
 TRAIN, QUERY = shallow.pairs(150, seed=1), shallow.pairs(30, seed=2)
 

@@ -7,9 +7,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from cmh import encode, solver
+from cmh import solver
 from cmh.codes import hamming
 from cmh.evaluation import comparison, histograms, metrics, ndcg
+from cmh.hashing import encoding
 from flows import compare
 from flows.compare import Comparison
 from flows.contenders import NESTED_WEIGHT
@@ -17,10 +18,10 @@ from flows.experiments import Experiment
 from infra import artifacts, storage
 from infra.artifacts import Target
 from infra.storage import Store
+from tests.cmh.methods import shallow
 from tests.flows import feature_pairs
 from tests.flows.command_line import cmh
 from tests.flows.feature_pairs import QUERY, TRAIN
-from tests.methods import shallow
 
 
 def test_every_method_meets_every_length_and_seed() -> None:
@@ -156,7 +157,7 @@ def test_a_comparison_from_the_command_line(
         method = shallow.build("scm", TRAIN, bits=trained)
         solver.solve(method, TRAIN, seed=0)
         query, database = (
-            hamming.pack(encode.encode(method, items, side)[:, :bits])
+            hamming.pack(encoding.relaxed_codes(method, items, side)[:, :bits])
             for items, side in ((QUERY, "image"), (TRAIN, "text"))
         )
         blocks, grades = [(database, TRAIN.label)], ndcg.grades(QUERY.label)

@@ -12,19 +12,19 @@ import yaml
 import zarr
 from safetensors.numpy import load
 
-from cmh import encode as encoding
 from cmh import model, solver
 from cmh.codes import hamming
 from cmh.data import schema
 from cmh.evaluation import metrics, report, stable_metrics
+from cmh.hashing import encoding
 from flows import encode, evaluate, pipeline, retrieval, train, vectors
 from flows.experiments import Evaluation, Experiment, Resources, Training
 from infra import artifacts
 from infra.artifacts import Ref
 from infra.storage import Store
+from tests.cmh.methods import shallow
 from tests.flows import feature_pairs
 from tests.flows.feature_pairs import QUERY, TRAIN
-from tests.methods import shallow
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_solved_model_is_the_librarys(local_store: Store, tmp_path: Path, entr
     unified = solver.solve(method, TRAIN, seed=4)
     kept = model.load(read.local())
     for side in ("image", "text"):
-        assert np.array_equal(*(encoding.encode(m, QUERY, side) for m in (method, kept.method)))
+        assert np.array_equal(*(encoding.relaxed_codes(m, QUERY, side) for m in (method, kept.method)))
     held = load(read.read_bytes("unified.safetensors"))
     assert unified is not None
     assert np.array_equal(held["code"], hamming.pack(unified))
@@ -126,7 +126,7 @@ def test_the_report_names_both_kinds_of_database_codes(
     method = shallow.build("cmfh", TRAIN)
     unified = solver.solve(method, TRAIN, seed=4)
     asked, text = (
-        hamming.pack(encoding.encode(method, items, side))
+        hamming.pack(encoding.relaxed_codes(method, items, side))
         for items, side in ((QUERY, "image"), (TRAIN, "text"))
     )
     for direction, database in (("image_to_text", text), ("image_to_unified", hamming.pack(unified))):
@@ -155,7 +155,7 @@ def test_real_valued_embeddings_go_all_the_way(
     ).ref
     method = model.load(artifacts.open_artifact(local_store, made).local()).method
     asked, text = (
-        encoding.encode(method, items, side) for items, side in ((QUERY, "image"), (TRAIN, "text"))
+        encoding.relaxed_codes(method, items, side) for items, side in ((QUERY, "image"), (TRAIN, "text"))
     )
     measures = {"map": stable_metrics.average_precision}
     expected = stable_metrics.evaluate_cosine(asked, text, QUERY.label, TRAIN.label, measures)["map"].mean()

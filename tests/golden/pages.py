@@ -81,7 +81,7 @@ def _models() -> dict[str, str]:
             method=name, settings=json.loads(json.dumps(vars(experiment.config))),
             backbone=experiment.backbone.name, **common | changes,
         )  # fmt: skip
-        cards[f"model_{name}.md"] = card(experiment, facts, [] if methods.solved(name) else history)
+        cards[f"model_{name}.md"] = card(experiment, facts, [] if methods.is_shallow(name) else history)
     return cards
 
 

@@ -12,19 +12,20 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cmh import encode, trainer
+from cmh import trainer
 from cmh.codes import hamming
 from cmh.data import images, labels, splits
 from cmh.data.texts import bag_of_words, drop_words, sequences, vectorizer
 from cmh.evaluation import counts, ndcg, report
+from cmh.hashing import encoding
+from cmh.hashing.bit_order import order_bits
 from cmh.networks import backbones, clip
 from cmh.networks import features as extraction
-from cmh.significance import ranking
 from cmh.solver import solve
 from flows import compare, evaluate, features, preprocess, texts, vectors
 from flows import encode as encode_stage
 from tests import tiny
-from tests.methods import shallow
+from tests.cmh.methods import shallow
 
 BITS = 16
 SVG = (
@@ -165,13 +166,13 @@ def _texts() -> dict[str, Any]:
 def _encoding() -> dict[str, Any]:
     method = tiny.method()
     items = tiny.items(12)
-    u_NK = encode.encode(method, items, "image", 5)
+    u_NK = encoding.relaxed_codes(method, items, "image", 5)
     weights = torch.tensor([[0.3, -0.9, 0.1, 0.1], [0.1, 0.2, 0.0, 0.0]])
     ways = ("most", "least", "absolute", "random")
     return {
         "relaxed": u_NK.tolist(),
-        "packed": encode.codes(u_NK, encode.order(method)).tolist(),
-        "orders": {how: ranking(weights, how) for how in ways},
+        "packed": encoding.pack_codes(u_NK, encoding.bit_order(method)).tolist(),
+        "orders": {how: order_bits(weights, how) for how in ways},
     }
 
 

@@ -6,7 +6,7 @@ import pytest
 from cmh.data import labels, readers
 from cmh.data.readers import flickr8k
 from data_catalog import catalog
-from tests.methods import shallow
+from tests.cmh.methods import shallow
 
 ENTRY = catalog.load("flickr8k")
 SAID = {

@@ -11,7 +11,7 @@ from cmh.data import readers
 from cmh.data.records import Record
 from data_catalog import catalog
 from tests.cmh.data.readers import published
-from tests.methods import shallow
+from tests.cmh.methods import shallow
 
 OPTIONS = {
     "mirflickr": {"labels": ["plant_life", "sea"], "tag_photos": 3},

@@ -9,7 +9,7 @@ from scipy.io import savemat
 
 from cmh.data.readers import wiki
 from data_catalog import catalog
-from tests.methods import shallow
+from tests.cmh.methods import shallow
 
 LABELS = ["art", "biology", "music"]
 RNG = np.random.default_rng(0)
