@@ -264,6 +264,6 @@ def main() -> None:
 
 def _mendable() -> tuple[type[Exception], ...]:
     """ValueError; OSError, as when a disk is full; and a training gone wrong, if any training was begun."""
-    divergence = sys.modules.get("cmh.divergence")
+    divergence = sys.modules.get("cmh.training.failures")
     lost = (divergence.CollapsedCodes, divergence.NonFiniteLoss) if divergence else ()
     return (ValueError, OSError, *lost)

@@ -18,10 +18,10 @@ from prefect import flow
 from prefect.concurrency.sync import concurrency
 from pydantic import BaseModel, Field, model_validator
 
-from cmh.divergence import CollapsedCodes, NonFiniteLoss
 from cmh.evaluation import comparison, figures, report
 from cmh.evaluation.report_page import markdown
 from cmh.methods import display_name
+from cmh.training.failures import CollapsedCodes, NonFiniteLoss
 from data_catalog import catalog, published
 from flows import feasible, pipeline
 from flows.caching import artifact_task

@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cmh import methods, trainer
+from cmh import methods
 from cmh.codes.threads import chosen_threads
 from cmh.data import readers
 from cmh.hashing.method import check_prefixes
 from cmh.networks import backbones, clip
+from cmh.training import trainer
 from data_catalog import catalog
 from flows import reach
 
@@ -195,7 +196,7 @@ class Experiment(_Settings):
 
     @property
     def trainer_config(self) -> trainer.Config:
-        """What `cmh.trainer` is told of all this."""
+        """What `cmh.training.trainer` is told of all this."""
         training = self.training.model_dump() | {"prefixes": self.training.weights}
         return trainer.Config(seed=self.seed, **training)
 

@@ -13,7 +13,8 @@ def check(experiment: Experiment, resources: Resources) -> None:
     """Refuse a run that would end in an error once its data is there.
 
     Raises:
-        ValueError, OSError: by `Experiment.check` and `Resources.check`; by `cmh.trainer.Config.check`; a
+        ValueError, OSError: by `Experiment.check` and `Resources.check`; by
+        `cmh.training.trainer.Config.check`; a
             network's file that is not there; a Ray that cannot be used from here.
     """
     experiment.check()

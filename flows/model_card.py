@@ -1,8 +1,9 @@
 """The README.md of a model: what it is, what it was made from, how good it is, and what it is not for."""
 
-from cmh import methods, trainer
+from cmh import methods
 from cmh.model import Facts
-from cmh.trainer import Epoch
+from cmh.training import trainer
+from cmh.training.trainer import Epoch
 from flows.experiments import Experiment
 
 

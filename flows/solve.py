@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from cmh import solver
 from cmh.codes import hamming
+from cmh.training import solver
 from flows.train_worker import Job, build, model_of, read_data, write_model
 from infra.storage import Store
 
@@ -20,13 +20,13 @@ def solve(store: Store, job: Job) -> None:
     """Read the features, solve, write the model's files into the draft.
 
     Raises:
-        ValueError: as `cmh.solver.solve`.
+        ValueError: as `cmh.training.solver.fit`.
     """
     torch.set_num_threads(job.threads)
     data = read_data(store, job)
     backbone, method = build(job, data)
     began = time.perf_counter()
-    unified_NK = solver.solve(method, data.train, job.experiment.seed)
+    unified_NK = solver.fit(method, data.train, job.experiment.seed)
     seconds = time.perf_counter() - began
     write_model(store, job, model_of(job, method, backbone, data), [], [seconds])
     if unified_NK is not None:

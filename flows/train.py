@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from cmh import methods, trainer
+from cmh import methods
 from cmh.data import readers
+from cmh.training import trainer
 from flows import publish, solve, sources, train_worker
 from flows.caching import artifact_task
 from flows.experiments import Experiment, Resources
@@ -58,7 +59,7 @@ def train(
 ) -> None:
     """Fit the method with Ray Train, the global batch split over the workers; or solve for it, here.
 
-    Raises: ValueError, NonFiniteLoss, CollapsedCodes as `cmh.trainer.fit`.
+    Raises: ValueError, NonFiniteLoss, CollapsedCodes as `cmh.training.trainer.fit`.
     """
     folder = f"{draft.target.address}/ray-run"
     cpus = max(1, resources.threads // resources.workers)

@@ -19,16 +19,17 @@ import zarr
 from ray.train.torch import get_device
 from torch.utils.tensorboard import SummaryWriter
 
-from cmh import checkpoint, distributed, methods, trainer
+from cmh import distributed, methods
 from cmh import model as models
-from cmh.checkpoint import State
 from cmh.data import readers
 from cmh.data.items import Items, read_items
-from cmh.divergence import CollapsedCodes, NonFiniteLoss
 from cmh.hashing.method import Method
 from cmh.networks import backbones, clip
 from cmh.networks.backbones import Backbone
-from cmh.trainer import Epoch
+from cmh.training import checkpoint, trainer
+from cmh.training.checkpoint import State
+from cmh.training.failures import CollapsedCodes, NonFiniteLoss
+from cmh.training.trainer import Epoch
 from flows import sources
 from flows.experiments import Experiment
 from flows.model_card import card

@@ -130,11 +130,15 @@ class Method(nn.Module, ABC):
 
         Bit k must not depend on how many bits follow it.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no phases; train it with cmh.solver.solve")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no phases; train it with cmh.training.solver.fit"
+        )
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
         """Weighted terms of `codes` (..., B, K) against a memory of as many bits; K may be below `bits`."""
-        raise NotImplementedError(f"{type(self).__name__} has no phases; train it with cmh.solver.solve")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no phases; train it with cmh.training.solver.fit"
+        )
 
     def solve(
         self,
@@ -150,7 +154,7 @@ class Method(nn.Module, ABC):
         Returns: the codes {-1, +1} of the training items, (N, K), where the method learns one code for both
         modalities of an item (*unified* codes); else None.
         """
-        raise NotImplementedError(f"{type(self).__name__} has phases; train it with cmh.trainer.fit")
+        raise NotImplementedError(f"{type(self).__name__} has phases; train it with cmh.training.trainer.fit")
 
     @abstractmethod
     def encode_image(self, image: Stages) -> Tensor:

@@ -39,7 +39,7 @@ def summary(name: str) -> str:
 
 
 def is_shallow(name: str) -> bool:
-    """Whether the method is trained by `cmh.solver`, all items at once, and not by `cmh.trainer`."""
+    """Return whether the solver trains the method, all items at once, and not the trainer, in epochs."""
     return load(name).phases is Method.phases
 
 

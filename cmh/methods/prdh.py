@@ -38,7 +38,7 @@ class Config:
     hidden: int = 8192  # of the text tower, as DCMH
     lambda_: float = 1.0  # weight of the decorrelation: torchcmh
     gamma: float = 1.0  # weight of quantisation and balance: torchcmh
-    # Weight of relevant pairs in the likelihood; 1 is the paper.  Ours: "balanced", see `cmh.hashing.code_memory`.
+    # Weight of relevant pairs in the likelihood; 1 is the paper.  Ours: "balanced", see `CodeMemory`.
     relevant_weight: float | Literal["balanced"] = 1.0
     optimizer: Literal["adam", "sgd"] = "adam"  # ours, see above; paper: sgd without momentum
     lr: float = 3e-4  # ours, for adam; authors' code: 10^-1.5 for sgd

@@ -37,10 +37,10 @@ def one(data: str, name: str, bits: int, seed: int, settings: dict[str, Any]) ->
     train, database, query = read(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     method = shallow.build(name, train, bits=bits, **settings)
-    from cmh import solver
+    from cmh.training import solver
 
     began = time.perf_counter()
-    unified_NK = solver.solve(method, train, seed)
+    unified_NK = solver.fit(method, train, seed)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = {"seconds": seconds, "MiB": peak / 1024, "MiB before": before / 1024}

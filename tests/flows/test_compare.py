@@ -7,10 +7,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from cmh import solver
 from cmh.codes import hamming
 from cmh.evaluation import comparison, histograms, metrics, ndcg
 from cmh.hashing import encoding
+from cmh.training import solver
 from flows import compare
 from flows.compare import Comparison
 from flows.contenders import NESTED_WEIGHT
@@ -155,7 +155,7 @@ def test_a_comparison_from_the_command_line(
     assert len(artifacts.list_artifacts(store, "model")) == 2  # of 8 and of 16 bits
     for bits, trained, name in ((8, 8, "scm"), (16, 16, "scm"), (8, 16, "scm:prefix")):
         method = shallow.build("scm", TRAIN, bits=trained)
-        solver.solve(method, TRAIN, seed=0)
+        solver.fit(method, TRAIN, seed=0)
         query, database = (
             hamming.pack(encoding.relaxed_codes(method, items, side)[:, :bits])
             for items, side in ((QUERY, "image"), (TRAIN, "text"))

@@ -12,11 +12,12 @@ import yaml
 import zarr
 from safetensors.numpy import load
 
-from cmh import model, solver
+from cmh import model
 from cmh.codes import hamming
 from cmh.data import schema
 from cmh.evaluation import metrics, report, stable_metrics
 from cmh.hashing import encoding
+from cmh.training import solver
 from flows import encode, evaluate, pipeline, retrieval, train, vectors
 from flows.experiments import Evaluation, Experiment, Resources, Training
 from infra import artifacts
@@ -81,7 +82,7 @@ def test_a_solved_model_is_the_librarys(local_store: Store, tmp_path: Path, entr
     features, dataset = prepared(local_store, wanted)
     read = artifacts.open_artifact(local_store, trained(local_store, wanted, dataset, features))
     method = shallow.build("cmfh", TRAIN)
-    unified = solver.solve(method, TRAIN, seed=4)
+    unified = solver.fit(method, TRAIN, seed=4)
     kept = model.load(read.local())
     for side in ("image", "text"):
         assert np.array_equal(*(encoding.relaxed_codes(m, QUERY, side) for m in (method, kept.method)))
@@ -124,7 +125,7 @@ def test_the_report_names_both_kinds_of_database_codes(
     ).ref
     table = artifacts.open_artifact(local_store, done).read_table("metrics.parquet")
     method = shallow.build("cmfh", TRAIN)
-    unified = solver.solve(method, TRAIN, seed=4)
+    unified = solver.fit(method, TRAIN, seed=4)
     asked, text = (
         hamming.pack(encoding.relaxed_codes(method, items, side))
         for items, side in ((QUERY, "image"), (TRAIN, "text"))

@@ -9,7 +9,7 @@ from cmh import methods, model
 from cmh.evaluation import comparison
 from cmh.evaluation.report_page import embedding_page, markdown, report_page
 from cmh.methods import display_name
-from cmh.trainer import Epoch
+from cmh.training.trainer import Epoch
 from flows.experiments import Experiment
 from flows.model_card import card
 from infra.artifacts import Ref

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from cmh import trainer
 from cmh.codes import hamming
 from cmh.data import images, labels, splits
 from cmh.data.texts import bag_of_words, drop_words, sequences, vectorizer
@@ -21,7 +20,8 @@ from cmh.hashing import encoding
 from cmh.hashing.bit_order import order_bits
 from cmh.networks import backbones, clip
 from cmh.networks import features as extraction
-from cmh.solver import solve
+from cmh.training import trainer
+from cmh.training.solver import fit
 from flows import compare, evaluate, features, preprocess, texts, vectors
 from flows import encode as encode_stage
 from tests import tiny
@@ -188,7 +188,7 @@ def _training() -> dict[str, Any]:
 
 def _solving() -> dict[str, Any]:
     database = shallow.pairs(120, seed=1)
-    unified_NK = solve(shallow.build("dch", database, bits=BITS), database, 0)
+    unified_NK = fit(shallow.build("dch", database, bits=BITS), database, 0)
     assert unified_NK is not None
     return {"share of +1 by bit": (unified_NK > 0).mean(0).tolist()}
 
@@ -202,6 +202,6 @@ GUARDS = {
     "features": Guard("flows.features.REVISION", features.REVISION, _features),
     "texts": Guard("flows.texts.REVISION", texts.REVISION, _texts),
     "codes": Guard("flows.encode.REVISION", encode_stage.REVISION, _encoding),
-    "training": Guard("cmh.trainer.REVISION", trainer.REVISION, _training),
+    "training": Guard("cmh.training.trainer.REVISION", trainer.REVISION, _training),
     "a shallow method": Guard("the REVISION of each method", 1, _solving),
 }

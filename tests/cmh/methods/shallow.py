@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from cmh import methods, solver
+from cmh import methods
 from cmh.codes import hamming
 from cmh.data.items import Items
 from cmh.evaluation import metrics, stable_metrics
 from cmh.hashing import encoding
 from cmh.hashing.method import Inputs, Method
 from cmh.networks.backbones import Frozen
+from cmh.training import solver
 from infra import fetch
 
 SHARED = Path(os.environ.get("CMH_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -58,7 +59,7 @@ def signal(name: str, **config: object) -> Maps:
     """MAP of 100 new pairs against the 300 that the method learnt from; chance is 0.25."""
     database, query = pairs(300, seed=1), pairs(100, seed=2)
     method = build(name, database, **config)
-    solver.solve(method, database, seed=0)
+    solver.fit(method, database, seed=0)
     codes = {side: hamming.pack(encoding.relaxed_codes(method, database, side)) for side in ("image", "text")}
     asked = {side: hamming.pack(encoding.relaxed_codes(method, query, side)) for side in ("image", "text")}
     labels = query.label, database.label
@@ -94,7 +95,7 @@ def wiki_maps(name: str, seed: int = 0, **config: object) -> dict[str, Maps]:
     method = build(name, train, **config)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    unified_NK = solver.solve(method, train, seed)
+    unified_NK = solver.fit(method, train, seed)
     image, text = (hamming.pack(encoding.relaxed_codes(method, train, side)) for side in ("image", "text"))
     torch.set_num_threads(threads)
     databases = {"per modality": (text, image)}

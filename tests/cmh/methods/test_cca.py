@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from cmh import solver
 from cmh.hashing import projections
 from cmh.methods import cca
+from cmh.training import solver
 from tests.cmh.methods import shallow
 
 
@@ -14,7 +14,7 @@ def test_projections_have_the_canonical_correlations() -> None:
     items = shallow.pairs(200)
     image, text, _ = shallow.matrices(items)
     method = shallow.build("cca", items, bits=10)
-    solver.solve(method, items, seed=0)
+    solver.fit(method, items, seed=0)
     assert isinstance(method, cca.CCA)
     u, v = (
         (image - image.mean(0)) @ method.image.weight_FK.numpy(),
@@ -37,13 +37,13 @@ def test_more_bits_than_features_are_refused() -> None:
     """The message says how many there can be."""
     items = shallow.pairs(50)
     with pytest.raises(ValueError, match=f"at most {shallow.F}"):
-        solver.solve(shallow.build("cca", items, bits=32), items, seed=0)
+        solver.fit(shallow.build("cca", items, bits=32), items, seed=0)
 
 
 def test_codes_are_centred() -> None:
     """The mean item lies on every boundary: 0, whose sign is +1."""
     items = shallow.pairs(50)
     method = shallow.build("cca", items, bits=4)
-    solver.solve(method, items, seed=0)
+    solver.fit(method, items, seed=0)
     u = method.encode_text(method.text.mean_F[None])
     assert projections.signs(u.numpy()).tolist() == [[1, 1, 1, 1]]

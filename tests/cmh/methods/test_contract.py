@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cmh import methods, trainer
+from cmh import methods
 from cmh.codes import hamming
 from cmh.data.batches import Batch, to_text
 from cmh.data.items import Items
@@ -22,7 +22,8 @@ from cmh.hashing.code_memory import CodeMemory
 from cmh.hashing.method import Inputs, Method
 from cmh.networks import backbones
 from cmh.networks.backbones import Frozen
-from cmh.validation import mean_average_precision
+from cmh.training import trainer
+from cmh.training.validation import mean_average_precision
 
 N, D, L, K, CHANNELS = 32, 60, 4, 16, (6, 8, 10, 12)
 INPUTS = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import linalg
 
-from cmh import solver
 from cmh.methods import cvh
+from cmh.training import solver
 from tests.cmh.methods import shallow
 
 
@@ -13,7 +13,7 @@ def test_directions_solve_the_two_view_problem() -> None:
     items = shallow.pairs(200)
     image, text, _ = shallow.matrices(items)
     method = shallow.build("cvh", items, bits=6)
-    solver.solve(method, items, seed=0)
+    solver.fit(method, items, seed=0)
     assert isinstance(method, cvh.CVH)
     x, y = (cvh.unit_variance(m - m.mean(0)) for m in (image, text))
     cxy = x.T @ y

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cmh import methods, trainer
-from cmh.checkpoint import State
+from cmh import methods
 from cmh.codes import hamming
 from cmh.evaluation import metrics
 from cmh.hashing import encoding
 from cmh.hashing.code_memory import CodeMemory
+from cmh.training import trainer
+from cmh.training.checkpoint import State
 from tests import tiny
 from tests.cmh.methods.test_contract import K, batch, build, memory, pairs, with_phases
 

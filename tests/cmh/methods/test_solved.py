@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from cmh import methods, solver
-from cmh.divergence import CollapsedCodes
+from cmh import methods
 from cmh.hashing import encoding
 from cmh.hashing.method import Method
+from cmh.training import solver
+from cmh.training.failures import CollapsedCodes
 from tests.cmh.methods import shallow
 
 SOLVED = [name for name in methods.available() if methods.load(name).phases is Method.phases]
@@ -30,7 +31,7 @@ def test_a_seed_decides_everything_and_a_file_keeps_it(name: str, tmp_path: Path
     """Two runs of one seed end bit for bit alike; loaded from safetensors the method gives the same codes."""
     items = shallow.pairs(60)
     first, second, loaded = (shallow.build(name, items) for _ in range(3))
-    unified = [solver.solve(method, items, seed=3) for method in (first, second)]
+    unified = [solver.fit(method, items, seed=3) for method in (first, second)]
     assert np.array_equal(*unified) if unified[0] is not None else unified[1] is None
     save_file(first.state_dict(), tmp_path / "a.safetensors")
     save_file(second.state_dict(), tmp_path / "b.safetensors")
@@ -47,7 +48,7 @@ def test_unified_codes_are_signs_in_training_order(name: str) -> None:
     """(N, K) int8 of -1 and +1, nearer to the item's own codes than to those of the item beside it."""
     items = shallow.pairs(80)
     method = shallow.build(name, items)
-    codes_NK = solver.solve(method, items, seed=0)
+    codes_NK = solver.fit(method, items, seed=0)
     if codes_NK is None:
         return
     assert codes_NK.shape == (80, 16)
@@ -62,7 +63,7 @@ def test_fewer_items_than_a_method_likes_are_enough(name: str) -> None:
     """Twenty items, fewer than any number of bases, give finite hash functions."""
     items = shallow.pairs(20)
     method = shallow.build(name, items, bits=8)
-    solver.solve(method, items, seed=0)
+    solver.fit(method, items, seed=0)
     assert np.isfinite(encoding.relaxed_codes(method, shallow.pairs(5), "image")).all()
 
 
@@ -89,4 +90,4 @@ def test_codes_that_tell_nothing_apart_stop(name: str) -> None:
     items = shallow.pairs(60)
     alike = replace(items, text=np.ones_like(items.text))
     with pytest.raises(CollapsedCodes, match="all 60 training items have the same text code"):
-        solver.solve(shallow.build(name, items), alike, seed=0)
+        solver.fit(shallow.build(name, items), alike, seed=0)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from cmh import solver
 from cmh.hashing import encoding
 from cmh.methods import stmh
+from cmh.training import solver
 from tests.cmh.methods import shallow
 
 
@@ -27,7 +27,7 @@ def test_half_of_the_bits_are_set(bits: int) -> None:
     """Every image and every text has K / 2 positive bits, rounded down."""
     items = shallow.pairs(60)
     method = shallow.build("stmh", items, bits=bits)
-    solver.solve(method, items, seed=0)
+    solver.fit(method, items, seed=0)
     for side in ("image", "text"):
         assert ((encoding.relaxed_codes(method, items, side) > 0).sum(axis=1) == bits // 2).all()
 

@@ -1,6 +1,6 @@
 """Training of a method without phases: all training items in, hash functions kept in the method.
 
-The counterpart of `cmh.trainer` for methods that implement `solve`.
+The counterpart of `cmh.training.trainer` for methods that implement `solve`.
 """
 
 import numpy as np
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from cmh.data.batches import Side, to_stages
 from cmh.data.items import Items
-from cmh.divergence import CollapsedCodes
 from cmh.hashing import projections
 from cmh.hashing.encoding import relaxed_codes
 from cmh.hashing.method import Method
+from cmh.training.failures import CollapsedCodes
 
 
-def solve(method: Method, train: Items, seed: int) -> NDArray[np.int8] | None:
+def fit(method: Method, train: Items, seed: int) -> NDArray[np.int8] | None:
     """Let the method learn from `train`, in float64 on the CPU.
 
     Returns: the unified codes {-1, +1} of the training items, (n, K), where it learns any.

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from cmh.codes import hamming
 from cmh.data.batches import Side
-from cmh.divergence import CollapsedCodes, NonFiniteLoss
 from cmh.evaluation import metrics, stable_metrics
 from cmh.hashing.method import Method
+from cmh.training.failures import CollapsedCodes, NonFiniteLoss
 
 Relaxed = NDArray[np.float32]
 Labels = NDArray[np.uint8]

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cmh import solver
 from cmh.hashing.method import Inputs
 from cmh.methods import cca
 from cmh.networks.backbones import Frozen
+from cmh.training import solver
 from tests.cmh.methods import shallow
 
 
@@ -22,8 +22,8 @@ def test_the_chosen_stages_are_what_the_method_learns_from() -> None:
     inputs = Inputs(image_channels=(shallow.F, 5), text_dim=shallow.D, labels=shallow.L)
     two = cca.CCA(cca.Config(stages=(0,)), inputs, Frozen((shallow.F, 5)))
     one = shallow.build("cca", items)
-    solver.solve(two, given, seed=0)
-    solver.solve(one, items, seed=0)
+    solver.fit(two, given, seed=0)
+    solver.fit(one, items, seed=0)
     np.testing.assert_allclose(two.text.weight_FK, one.text.weight_FK, rtol=1e-3, atol=1e-6)
 
 
@@ -31,14 +31,14 @@ def test_images_are_refused() -> None:
     """uint8 images have no features yet; the message says how to get them."""
     items = replace(shallow.pairs(4), image=(np.zeros((4, 8, 8, 3), np.uint8),))
     with pytest.raises(ValueError, match="frozen backbone"):
-        solver.solve(shallow.build("cca", shallow.pairs(4)), items, seed=0)
+        solver.fit(shallow.build("cca", shallow.pairs(4)), items, seed=0)
 
 
 def test_a_single_item_is_refused() -> None:
     """Nothing can be learnt from one pair."""
     items = shallow.pairs(1)
     with pytest.raises(ValueError, match="two items at least, got 1"):
-        solver.solve(shallow.build("cca", items, bits=4), items, seed=0)
+        solver.fit(shallow.build("cca", items, bits=4), items, seed=0)
 
 
 def test_not_a_number_is_refused_with_its_row() -> None:
@@ -46,4 +46,4 @@ def test_not_a_number_is_refused_with_its_row() -> None:
     items = replace(shallow.pairs(30), row=np.arange(100, 130))
     items.text[3, 2] = np.nan
     with pytest.raises(ValueError, match="text of 1 items are not finite, the first in row 103"):
-        solver.solve(shallow.build("cmfh", items), items, seed=0)
+        solver.fit(shallow.build("cmfh", items), items, seed=0)

@@ -5,7 +5,7 @@ it.  What it computes is a function of the data, the method and `Config`: every 
 place in the run (seed, epoch, pass, step), so a run resumed after any epoch ends bit for bit like one
 that never stopped, and W workers do what one does up to the rounding of sums.
 
-An epoch takes the method's phases in turn, as `cmh.schedule` says.
+An epoch takes the method's phases in turn, as `cmh.training.schedule` says.
 
 Shape suffixes: B = batch, n = items, K = bits.
 """
@@ -22,20 +22,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cmh import checkpoint, distributed, schedule
-from cmh.checkpoint import State
+from cmh import distributed
 from cmh.data.batches import Batch, Side, Slice, batches
 from cmh.data.items import Items
-from cmh.divergence import CollapsedCodes as CollapsedCodes
-from cmh.divergence import NonFiniteLoss as NonFiniteLoss
-from cmh.divergence import Terms
 from cmh.hashing import config_checks
 from cmh.hashing.code_memory import CodeMemory
 from cmh.hashing.encoding import device_of, relaxed_codes
 from cmh.hashing.method import Method, Phase, check_prefixes
 from cmh.networks import batchnorm
-from cmh.schedule import Step
-from cmh.validation import mean_average_precision, refuse_unsound
+from cmh.training import checkpoint, schedule
+from cmh.training.checkpoint import State
+from cmh.training.failures import LossTerms
+from cmh.training.schedule import Step
+from cmh.training.validation import mean_average_precision, refuse_unsound
 
 REVISION = 1  # raised when a change here alters what training gives
 VALIDATION_DATABASE = 4096  # training items that the validation queries search, evenly taken
@@ -185,7 +184,7 @@ class _Run:
 
     def _pass(self, steps: list[Step], epoch: int) -> dict[str, float]:
         """One pass over the training set; the mean of each loss term."""
-        terms = Terms(epoch)
+        terms = LossTerms(epoch)
         parts = (Slice(step.rows_B, step.phase.reads) for step in steps)
         moving = None
         for step, batch in zip(steps, batches(self.train, parts, self.device), strict=True):
@@ -280,7 +279,7 @@ def _optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Opti
 
 def _check(method: Method, train: Items, validation: Items, config: Config) -> None:
     if not method.phases:
-        raise ValueError(f"{type(method).__name__} has no phases to train in; use cmh.solver.solve")
+        raise ValueError(f"{type(method).__name__} has no phases to train in; use cmh.training.solver.fit")
     check_prefixes(type(method), method.bits, config.prefixes)
     config.check(distributed.world_size(), gpu=device_of(method).type == "cuda")
     if len(train) < config.batch_size:

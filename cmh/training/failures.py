@@ -1,4 +1,4 @@
-"""The signs that training went wrong, and the errors that say so."""
+"""Watch the loss terms of a run, and name what went wrong in it."""
 
 import math
 
@@ -6,12 +6,16 @@ import torch
 from torch import Tensor
 
 from cmh import distributed
-from cmh.schedule import Step
+from cmh.training.schedule import Step
 
 LOOK_AFTER = 100  # steps between two looks at the loss terms: each look waits for the device
 
 
-class NonFiniteLoss(RuntimeError):
+class TrainingFailure(RuntimeError):
+    """Training went wrong in a way that another setting mends; running it again gives the same."""
+
+
+class NonFiniteLoss(TrainingFailure):
     """A loss term became NaN or infinite."""
 
     def __init__(self, phase: str, step: int, epoch: int, terms: dict[str, float]) -> None:
@@ -27,11 +31,11 @@ class NonFiniteLoss(RuntimeError):
         )
 
 
-class CollapsedCodes(RuntimeError):
+class CollapsedCodes(TrainingFailure):
     """All validation items of one modality have the same code."""
 
 
-class Terms:
+class LossTerms:
     """Loss terms of one pass over the data: their means, and NonFiniteLoss where one is not finite."""
 
     def __init__(self, epoch: int) -> None:

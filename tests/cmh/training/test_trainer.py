@@ -15,13 +15,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from cmh import checkpoint, distributed, methods, schedule, trainer
+from cmh import distributed, methods
 from cmh.data.batches import Batch
 from cmh.data.items import Items
 from cmh.hashing import encoding
 from cmh.hashing.method import Inputs, Optimizer, Phase
 from cmh.methods.scahn import SCAHN
 from cmh.networks.backbones import Frozen
+from cmh.training import checkpoint, schedule, trainer
 from tests import tiny
 
 CONFIG = trainer.Config(epochs=3, batch_size=16, seed=5)
