@@ -161,7 +161,16 @@ class Entry(Strict):
     max_rejected: float = Field(0.01, ge=0, le=1, description="share of damaged items at which a run stops")
     counts: dict[str, int] = Field({}, description="what a build with these settings gives, for comparison")
 
-    def unlike(self, **found: int) -> str:
+    def absolute(self) -> "Entry":
+        """Return the entry with absolute paths: workers start in other folders, and know no "~"."""
+        here = {
+            name: source.model_copy(update={"path": source.path.expanduser().absolute()})
+            for name, source in self.sources.items()
+            if isinstance(source, Local)
+        }
+        return self.model_copy(update={"sources": {**self.sources, **here}})
+
+    def differing_counts(self, **found: int) -> str:
         """What was counted otherwise than in `counts`, in words; empty if nothing was."""
         return ", ".join(
             f"{count} {what} in place of {self.counts[what]}"
@@ -181,7 +190,7 @@ class Weights(Strict):
 
 def available() -> list[str]:
     """Names of the datasets in the catalog."""
-    others = ("published", "weights")
+    others = ("paper_figures", "weights")
     return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in others)
 
 

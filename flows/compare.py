@@ -16,30 +16,39 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from prefect import flow
 from prefect.concurrency.sync import concurrency
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
 from cmh.evaluation import comparison, figures, report
 from cmh.evaluation.report_page import markdown
 from cmh.methods import display_name
-from cmh.training.failures import CollapsedCodes, NonFiniteLoss
-from data_catalog import catalog, published
-from flows import feasible, pipeline
-from flows.caching import artifact_task
-from flows.contenders import Contender, contender
-from flows.experiments import Backbone, Evaluation, Experiment, Resources, Text, Training
+from cmh.training.failures import TrainingFailure
+from data_catalog import catalog, paper_figures
+from flows import pipeline, preflight
+from flows.experiment import (
+    BackboneSettings,
+    EvaluationSettings,
+    Experiment,
+    Resources,
+    TextSettings,
+    TrainingSettings,
+)
+from flows.run import Run
+from flows.run import resolve as run_of
+from flows.stages.artifact_task import artifact_task
+from flows.variants import Variant, parse
 from infra import artifacts
 from infra.artifacts import Draft, Ref, Target
-from infra.storage import Store, open_store
+from infra.storage import Store
+from infra.stores import open_store
 
-REVISION = 4
 LIMIT = "cross-modal-hashing"
 
 
-class Run(NamedTuple):
+class ComparedRun(NamedTuple):
     """One pipeline, and the lengths whose figures are read from its report."""
 
-    contender: Contender
-    experiment: Experiment
+    variant: Variant
+    run: Run
     lengths: tuple[int, ...]
 
 
@@ -56,123 +65,129 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
     bits: tuple[int, ...] = Field((16, 32, 64), description="code lengths, each trained for")
     seeds: int = Field(3, ge=1, description="runs of each, with the seeds 0, 1, …")
     limit: int | None = Field(None, ge=32, description="only this many records of each dataset")
-    backbone: Backbone = Backbone()
-    text: Text = Text()
-    training: Training = Training()
+    backbone: BackboneSettings = BackboneSettings()
+    text: TextSettings = TextSettings()
+    training: TrainingSettings = TrainingSettings()
 
-    @model_validator(mode="after")
-    def _nothing_twice(self) -> "Comparison":
-        for what, names in (("datasets", self.names), ("methods", self.methods)):
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                told = ", ".join(twice)
-                raise ValueError(f"{what} named {told} take part twice; leave one out, or rename it")
-        return self
 
-    @model_validator(mode="after")
-    def _runs_are_possible(self) -> "Comparison":
-        experiments = [run.experiment for run in self.runs()]
-        for experiment in {(e.dataset, e.method): e for e in experiments}.values():
-            experiment.check()
-        return self
+class Resolved(NamedTuple):
+    """A comparison with the runs that it consists of."""
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the datasets, as their entries have them."""
-        return tuple(catalog.load(dataset).name for dataset in self.datasets)
+    comparison: Comparison
+    datasets: tuple[str, ...]  # names, as their entries have them
+    runs: list[ComparedRun]  # those that share a dataset one after the other
 
-    def runs(self) -> list[Run]:
-        """The runs, those that share a dataset one after the other."""
-        return [
-            Run(who, self._experiment(dataset, who, trained, read, seed), read)
-            for dataset, who in product(self.datasets, map(contender, self.methods))
-            for (trained, read), seed in product(who.trained(self.bits).items(), range(self.seeds))
-        ]
 
-    def _experiment(
-        self, dataset: str, who: Contender, trained: int, read: tuple[int, ...], seed: int
-    ) -> Experiment:
-        training = self.training
-        if nested := who.prefixes(self.bits):
-            training = training.model_copy(update={"prefixes": nested})
-        return Experiment(
-            dataset=dataset,
-            method=who.method,
-            bits=trained,
-            settings=dict(who.settings),
-            seed=seed,
-            limit=self.limit,
-            backbone=self.backbone,
-            text=self.text,
-            training=training,
-            evaluation=Evaluation(bits=read),
+def resolve(wanted: Comparison) -> Resolved:
+    """Read every dataset's entry once, and resolve all runs of a comparison.
+
+    Raises:
+        ValueError: a method or dataset is unknown or takes part twice, or a run cannot work.
+    """
+    entries = [catalog.load(dataset).absolute() for dataset in wanted.datasets]
+    names = tuple(entry.name for entry in entries)
+    for what, given in (("datasets", names), ("methods", wanted.methods)):
+        if twice := sorted({name for name in given if given.count(name) > 1}):
+            raise ValueError(f"{what} named {', '.join(twice)} take part twice; leave one out, or rename it")
+    runs = [
+        ComparedRun(
+            variant, run_of(_experiment(wanted, dataset, variant, trained, lengths, seed), entry), lengths
         )
+        for (dataset, entry), variant in product(
+            zip(wanted.datasets, entries, strict=True), map(parse, wanted.methods)
+        )
+        for (trained, lengths), seed in product(
+            variant.lengths_to_train(wanted.bits).items(), range(wanted.seeds)
+        )
+    ]
+    for run in {(one.run.entry.name, one.run.experiment.method): one.run for one in runs}.values():
+        preflight.check_settings(run)
+    return Resolved(wanted, names, runs)
+
+
+def _experiment(
+    wanted: Comparison, dataset: str, variant: Variant, trained: int, lengths: tuple[int, ...], seed: int
+) -> Experiment:
+    training = wanted.training
+    if nested := variant.prefixes(wanted.bits):
+        training = training.model_copy(update={"prefixes": nested})
+    return Experiment(
+        dataset=dataset,
+        method=variant.method,
+        bits=trained,
+        settings=dict(variant.settings),
+        seed=seed,
+        limit=wanted.limit,
+        backbone=wanted.backbone,
+        text=wanted.text,
+        training=training,
+        evaluation=EvaluationSettings(bits=lengths),
+    )
 
 
 def plan(wanted: Comparison, resources: Resources) -> list[dict[str, Any]]:
-    """What each run would compute; nothing is."""
-    return [
-        {"dataset": run.experiment.entry.name, "method": run.contender.name}
-        | {"bits": run.experiment.bits, "seed": run.experiment.seed}
-        | {
-            "to compute": ", ".join(
-                s.stage for s in pipeline.plan(run.experiment, resources) if s.state != "cached"
-            )
-            or "nothing"
-        }
-        for run in wanted.runs()
-    ]
+    """Return a row per run with what it would compute; nothing is computed."""
+    rows = []
+    for one in resolve(wanted).runs:
+        preflight.check(one.run, resources)
+        missing = [step.stage for step in pipeline.plan_resolved(one.run) if step.state != "cached"]
+        rows.append(
+            {"dataset": one.run.entry.name, "method": one.variant.name}
+            | {"bits": one.run.experiment.bits, "seed": one.run.experiment.seed}
+            | {"to compute": ", ".join(missing) or "nothing"}
+        )
+    return rows
 
 
 @flow(name="compare", persist_result=False, validate_parameters=False)
-def compare(wanted: Comparison, resources: Resources, tell: Callable[[str], None] | None = None) -> Ref:
-    """Make every run that is not there yet, then the table; runs whose training fails are told in it."""
+def compare(wanted: Comparison, resources: Resources, report_run: Callable[[str], None] | None = None) -> Ref:
+    """Make every run that is not there yet, then the table; failed runs are listed with their error."""
     store = open_store()
     rows: list[dict[str, Any]] = []
     reports: dict[str, str] = {}
-    every = wanted.runs()
-    for run in every:  # now, and not when its turn comes
-        feasible.check(run.experiment, resources)
-    for number, run in enumerate(every, start=1):
-        experiment = run.experiment
-        key = f"{experiment.entry.name}/{run.contender.name}/{experiment.bits}/{experiment.seed}"
+    resolved = resolve(wanted)
+    for one in resolved.runs:  # now, and not when its turn comes
+        preflight.check(one.run, resources)
+    for number, one in enumerate(resolved.runs, start=1):
+        bits, seed = one.run.experiment.bits, one.run.experiment.seed
+        key = f"{one.run.entry.name}/{one.variant.name}/{bits}/{seed}"
         with concurrency(LIMIT, occupy=1):
-            made, found = _run(store, run, resources)
-        rows += found
+            made, measured = _run(store, one, resources)
+        rows += measured
         if made is not None:
             reports[key] = made.content
-        if tell is not None:
-            told = ", ".join(
+        if report_run is not None:
+            figures_of = ", ".join(
                 f"{r['direction']} {r['error'] or format(r['map'], '.3f')}"
-                for r in found
-                if r["bits"] == experiment.bits
+                for r in measured
+                if r["bits"] == bits
             )
-            tell(f"{number} of {len(every)}  {key}  {told}")
+            report_run(f"{number} of {len(resolved.runs)}  {key}  {figures_of}")
     target = Target(
         "comparison",
-        "-".join(wanted.names),
+        "-".join(resolved.datasets),
         config=wanted.model_dump(mode="json"),
         inputs=reports,
-        revision=REVISION,
+        revision=comparison.REVISION,
     )
-    return tables(store, target, pa.Table.from_pylist(rows, comparison.RUNS), wanted.names)
+    return tables(store, target, pa.Table.from_pylist(rows, comparison.RUNS), resolved.datasets)
 
 
-def _run(store: Store, run: Run, resources: Resources) -> tuple[Ref | None, list[dict[str, Any]]]:
-    """One pipeline: its report, and a row per length and direction."""
-    experiment = run.experiment
-    about = {"dataset": experiment.entry.name, "method": run.contender.name, "seed": experiment.seed}
-    places = list(product(run.lengths, report.CROSS_MODAL))
+def _run(store: Store, one: ComparedRun, resources: Resources) -> tuple[Ref | None, list[dict[str, Any]]]:
+    """Run one pipeline; return its report, and a row per length and direction."""
+    about = {"dataset": one.run.entry.name, "method": one.variant.name, "seed": one.run.experiment.seed}
+    places = list(product(one.lengths, report.CROSS_MODAL))
     try:
-        done = {one.ref.kind: one.ref for one in pipeline.start(experiment, resources)}
-    except (CollapsedCodes, NonFiniteLoss) as error:
+        refs = {done.ref.kind: done.ref for done in pipeline.start_resolved(one.run, resources)}
+    except TrainingFailure as error:
         return None, [about | {"bits": b, "direction": d, "error": str(error)} for b, d in places]
-    metrics = artifacts.open_artifact(store, done["report"]).read_table("metrics.parquet")
-    about |= {"minutes": _minutes(store, done["model"]), "error": None}
-    return done["report"], [about | _figures(metrics, run, bits, direction) for bits, direction in places]
+    metrics = artifacts.open_artifact(store, refs["report"]).read_table("metrics.parquet")
+    about |= {"minutes": _minutes(store, refs["model"]), "error": None}
+    return refs["report"], [about | _figures(metrics, one, bits, direction) for bits, direction in places]
 
 
-def _figures(metrics: pa.Table, run: Run, bits: int, direction: str) -> dict[str, Any]:
-    ranking = None if bits == run.experiment.bits else run.contender.ranking
+def _figures(metrics: pa.Table, one: ComparedRun, bits: int, direction: str) -> dict[str, Any]:
+    ranking = None if bits == one.run.experiment.bits else one.variant.ranking
     return {
         "bits": bits,
         "direction": direction,
@@ -205,7 +220,7 @@ def tables(store: Store, draft: Draft, runs: pa.Table, datasets: tuple[str, ...]
     printed = [
         {"metric": "map"} | figure._asdict()
         for name in datasets
-        for figure in published.figures(name)
+        for figure in paper_figures.figures(name)
         if figure.bits in lengths
     ]
     summed = pa.concat_tables([summed, pa.Table.from_pylist(printed, comparison.SUMMARY)])

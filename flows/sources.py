@@ -8,17 +8,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from cmh.networks import clip
+from cmh.networks import backbones, clip
 from data_catalog import catalog
 from data_catalog.catalog import Entry, Local, Manual, Npm, Pypi, Source
-from flows.experiments import Backbone, Text
-from infra import fetch, storage
+from flows.experiment import BackboneSettings, TextSettings
+from infra import fetch, stores
 from infra.fetch import FetchError
 from infra.logging import Advance
 
 _log = logging.getLogger(__name__)
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def paths(entry: Entry, advance: Advance | None = None) -> dict[str, Path]:
@@ -30,7 +30,7 @@ def paths(entry: Entry, advance: Advance | None = None) -> dict[str, Path]:
             advance(1)
         return found
 
-    return _of_each(entry, fetched)
+    return _for_each_source(entry, fetched)
 
 
 def weights(name: str) -> Path:
@@ -39,26 +39,32 @@ def weights(name: str) -> Path:
     return fetch.member(_fetch(found.source), found.member, found.sha256)
 
 
-def network_weights(network: Backbone | Text) -> str:
+def network_weights(network: BackboneSettings | TextSettings) -> str:
     """What loads a network: "default", "none" or a file, fetched if its identity is the file's."""
-    if network.weights == "default" and network.name == "efficientnet_lite0":
-        return str(weights(network.name))
-    if network.weights == "default" and network.name == "clip_vit_b32":
-        return str(clip.download())
-    return network.weights
+    if network.weights != "default":
+        return network.weights
+    match backbones.spec(network.name).default:
+        case "package":
+            return str(weights(network.name))
+        case "clip":
+            return str(clip.download())
+        case _:
+            return "default"
 
 
-def identity_of_weights(network: Backbone | Text) -> str:
+def identity_of_weights(network: BackboneSettings | TextSettings) -> str:
     """What tells a network's weights apart; only CLIP's are fetched for it, as no version fixes them."""
     if network.weights == "none":
         return "none"
     if network.weights != "default":
         return file_or_folder(fetch.path(Path(network.weights)))
-    if network.name == "efficientnet_lite0":
-        return catalog.weights(network.name).sha256
-    if network.name == "clip_vit_b32":
-        return file_or_folder(clip.download())
-    return "torchvision"  # its version fixes the file, which has its hash in its name
+    match backbones.spec(network.name).default:
+        case "package":
+            return catalog.weights(network.name).sha256
+        case "clip":
+            return file_or_folder(clip.download())
+        case source:
+            return source  # torchvision: its version fixes the file, which has its hash in its name
 
 
 def checksums(entry: Entry) -> dict[str, str]:
@@ -66,22 +72,22 @@ def checksums(entry: Entry) -> dict[str, str]:
 
     Raises: FetchError naming every local source that is not here.
     """
-    return _of_each(entry, _checksum)
+    return _for_each_source(entry, _checksum)
 
 
-def warn_if_unlike(entry: Entry, **found: int) -> None:
+def warn_if_counts_differ(entry: Entry, **found: int) -> None:
     """Say which counts of a whole build are not those that the catalog gives for these settings."""
-    if other := entry.unlike(**found):
+    if other := entry.differing_counts(**found):
         _log.warning(f"{entry.name}, unlike its catalog entry: {other}; are its sources whole?")
 
 
-def _of_each(entry: Entry, give: Callable[[Source], Found]) -> dict[str, Found]:
-    """What is given for each source, by name; errors of those that people put there are raised together."""
-    found: dict[str, Found] = {}
+def _for_each_source(entry: Entry, action: Callable[[Source], Result]) -> dict[str, Result]:
+    """Call `action` on every source; missing user-supplied sources are collected into one error."""
+    found: dict[str, Result] = {}
     wrong: list[str] = []
     for name, source in entry.sources.items():
         try:
-            found[name] = give(source)
+            found[name] = action(source)
         except FetchError as error:
             if not isinstance(source, Local | Manual):
                 raise
@@ -124,7 +130,7 @@ def file_or_folder(path: Path) -> str:
         found = path.stat()
         return _sha256(path, found.st_ino, found.st_size, found.st_mtime_ns)
     digest = hashlib.sha256()
-    home = storage.home().resolve()
+    home = stores.home().resolve()
     within = home.is_relative_to(path.resolve())  # else this is itself a download, kept in the home
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         name = file.relative_to(path)

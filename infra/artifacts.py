@@ -31,7 +31,8 @@ from infra.manifest import ADDRESS, MANIFEST, REMEDY, File, Manifest, checked_ad
 from infra.manifest import ArtifactError as ArtifactError
 from infra.manifest import Ref as Ref
 from infra.manifest import Target as Target
-from infra.storage import Store, checked, home, open_store
+from infra.storage import Store, checked
+from infra.stores import home, open_store
 
 
 def lookup(store: Store, target: Target) -> Ref | None:
@@ -232,3 +233,21 @@ def _none_there(store: Store, address: str) -> str:
 
 def _mismatch(store: Store, path: str) -> ArtifactError:
     return ArtifactError(f"{store.url}/{path} is missing or does not match its checksum; {REMEDY}")
+
+
+def newest(store: Store, kind: str) -> str:
+    """Address of the artifact of a kind that was written last.
+
+    Raises:
+        ValueError: there is none.
+    """
+    manifests = {
+        path.removesuffix("/manifest.json"): entry.modified
+        for path, entry in store.entries(kind).items()
+        if path.endswith("/manifest.json")
+    }
+    if not manifests:
+        raise ValueError(
+            f"there are no artifacts of kind {kind} in {store.url} yet; `cmh run` or `cmh demo` makes some"
+        )
+    return max(manifests, key=lambda address: manifests[address])

@@ -17,7 +17,8 @@ import dask
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed
 from distributed.scheduler import NoWorkerError
 
-from infra.storage import home
+from infra.logging import note_place
+from infra.stores import home
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def connect(
             client.get_versions(check=True)
             if not client.nthreads():  # no error: clusters that adapt start workers for tasks
                 log.warning("the Dask cluster at %s has no workers; tasks wait until one joins", address)
+            note_place("Dask", f"the logs of each worker, or {client.dashboard_link}")
             yield client
         return
     variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -72,6 +74,7 @@ def connect(
         ) as cluster,
         Client(cluster) as client,
     ):
+        note_place("Dask", f"above, as the workers write to this terminal, and {home() / 'dask'}")
         yield client
 
 
@@ -116,7 +119,7 @@ def map_parts(
 
 
 @contextmanager
-def provided(client: Client, factory: Callable[[], Any]) -> Iterator[str]:
+def on_every_worker(client: Client, factory: Callable[[], Any]) -> Iterator[str]:
     """Call `factory` once on every worker, also on those that join within the block.
 
     Yields the name by which parts ask for what it returned, `resource(name)`: one of its own each time, as
@@ -132,7 +135,7 @@ def provided(client: Client, factory: Callable[[], Any]) -> Iterator[str]:
         client.unregister_worker_plugin(name)
 
 
-def resource(name: str) -> Any:
+def worker_object(name: str) -> Any:
     """On a worker: what the factory of `provided` returned there."""
     if name not in _resources:
         raise RuntimeError(f"no resource {name!r} on this worker; use it within dask_cluster.provided")

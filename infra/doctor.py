@@ -19,7 +19,8 @@ import psutil
 from packaging.requirements import Requirement
 
 from infra.logging import mask
-from infra.storage import StorageError, home, open_store
+from infra.storage import StorageError
+from infra.stores import home, open_store
 
 MEMORY = 4 << 30  # torch in a driver and two workers, and the servers
 DISK = 5 << 30  # sources, artifacts and Prefect's database, with room to spare

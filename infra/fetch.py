@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from infra import storage
+from infra import stores
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is fetched, bytes so far, and bytes in all (None where the server does not say)."""
@@ -132,7 +132,7 @@ def member(archive: Path, name: str, sha256: str) -> Path:
 
 def downloads() -> Path:
     """Where fetched files are kept."""
-    return storage.home() / "downloads"
+    return stores.home() / "downloads"
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from rich.progress import (
 log = logging.getLogger(__name__)
 
 MASK = "***"
+TRACEBACK = "Traceback"  # how a note begins that is shown on request only
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
 
 _SECRETS = (
@@ -48,6 +49,19 @@ _SECRET_VARIABLES = (
     *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN"),
     *("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"),
 )
+
+
+_places: dict[str, str] = {}
+
+
+def note_place(engine: str, place: str) -> None:
+    """Remember where an engine of this process keeps its logs, for the message of a failure."""
+    _places[engine] = place
+
+
+def places() -> list[str]:
+    """Return where the engines that were used keep their logs, a line each."""
+    return [f"{engine}: {place}" for engine, place in _places.items()]
 
 
 def mask(text: str) -> str:

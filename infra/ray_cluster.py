@@ -18,7 +18,9 @@ from ray._raylet import Config  # type: ignore[attr-defined]
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from infra.storage import Store, home
+from infra.logging import note_place
+from infra.storage import Store
+from infra.stores import home
 
 MAX_FAILURES = 3  # times that lost workers are replaced, each going on from the last checkpoint
 KEPT = 2  # checkpoints: the last may be half committed when a worker dies
@@ -54,9 +56,16 @@ def connect(address: str | None = None, *, cpus: int | None = None, dashboard: b
     try:
         if not local:
             _check_actors(address)
-        yield f"http://{context.dashboard_url}" if context.dashboard_url else ""
+        url = f"http://{context.dashboard_url}" if context.dashboard_url else ""
+        note_place("Ray", f"{_logs(context)} on the node of each worker" + (f", or {url}" if url else ""))
+        yield url
     finally:
         ray.shutdown()
+
+
+def _logs(context: Any) -> str:
+    """Return the folder of Ray's logs, below that of its session."""
+    return f"{context.address_info['session_dir']}/logs"
 
 
 def _unusable(address: str | None) -> str:

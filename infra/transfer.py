@@ -14,7 +14,8 @@ from pathlib import Path
 from infra import manifest as manifests
 from infra.artifacts import addresses, fetch, open_artifact
 from infra.manifest import MANIFEST, ArtifactError, Manifest, Ref, checked_address
-from infra.storage import Entry, Store, open_store
+from infra.storage import Entry, Store
+from infra.stores import open_store
 
 OnFile = Callable[[str, int], None]
 """Called with the name and size of each file that is in place."""

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import s3fs
 
-from infra.storage import Store, open_store
+from infra.storage import Store
+from infra.stores import open_store
 from tests import s3_server
 from tests.s3_server import BUCKET, S3Server
 

@@ -6,7 +6,9 @@ Shapes: S = side of the image in pixels.
 """
 
 import io
+import mimetypes
 import struct
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cmh.data import svg
 
+REVISION = 2  # raise it when an image is decoded otherwise: it is part of every image artifact's identity
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 100_000_000  # a 100-megapixel photo; decoded it takes 300 MB
@@ -70,3 +73,13 @@ def resize(image_HWC: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     if image_HWC.shape == (size, size, 3):
         return image_HWC
     return np.asarray(ImageOps.fit(Image.fromarray(image_HWC), (size, size), Image.Resampling.BICUBIC))
+
+
+def read_image(path: Path, size: int) -> NDArray[np.uint8]:
+    """Decode an image file as the pipeline would have stored it: uint8 (S, S, 3).
+
+    Raises:
+        ValueError, OSError: not an image, or none of a kind that is read.
+    """
+    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return decode_image(path.read_bytes(), media_type, size)

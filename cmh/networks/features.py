@@ -13,6 +13,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 from cmh.data import images
 from cmh.networks.backbones import Backbone
 
+REVISION = 1  # raise it when features come out otherwise: networks, normalisation, resizing, pooling
+
 Arrays = dict[str, NDArray[Any]]
 
 

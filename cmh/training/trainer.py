@@ -32,7 +32,7 @@ from cmh.hashing.method import Method, Phase, check_prefixes
 from cmh.networks import batchnorm
 from cmh.training import checkpoint, schedule
 from cmh.training.checkpoint import State
-from cmh.training.failures import LossTerms
+from cmh.training.loss_terms import LossTerms
 from cmh.training.schedule import Step
 from cmh.training.validation import mean_average_precision, refuse_unsound
 

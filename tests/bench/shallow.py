@@ -79,7 +79,7 @@ def read(data: str) -> tuple[Any, Any, Any]:
 
     from cmh.data.items import read_items
     from infra.artifacts import list_artifacts, open_artifact
-    from infra.storage import open_store
+    from infra.stores import open_store
 
     store = open_store()
     dataset, features = (

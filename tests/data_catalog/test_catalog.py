@@ -43,8 +43,11 @@ def test_counts_that_differ_are_told(tmp_path, fields):
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(fields | {"counts": {"items": 9, "labels": 2}}))
     entry = catalog.load(path)
-    assert entry.unlike(records=12, items=9, labels=2) == ""
-    assert entry.unlike(records=12, items=8, labels=3) == "8 items in place of 9, 3 labels in place of 2"
+    assert entry.differing_counts(records=12, items=9, labels=2) == ""
+    assert (
+        entry.differing_counts(records=12, items=8, labels=3)
+        == "8 items in place of 9, 3 labels in place of 2"
+    )
 
 
 def test_weights():

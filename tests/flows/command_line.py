@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flows import cli
+from flows.cli import app
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def cmh(*arguments: object) -> Called:
             patch.setenv(name, "CRITICAL")
         try:
             with pytest.raises(SystemExit) as left:
-                cli.main()
+                app.main()
         finally:
             root.handlers[:], root.level = handlers, level
     return Called(int(left.value.code or 0), out.getvalue(), err.getvalue())

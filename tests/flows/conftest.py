@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from cmh.networks import backbones
 from infra import dask_cluster
-from infra.storage import Store, open_store
+from infra.storage import Store
+from infra.stores import open_store
 from tests.flows.command_line import Called, cmh
 
 COLOURS = ("red", "green", "blue", "orange")

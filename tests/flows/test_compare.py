@@ -5,17 +5,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import yaml
-from pydantic import ValidationError
 
 from cmh.codes import hamming
 from cmh.evaluation import comparison, histograms, metrics, ndcg
 from cmh.hashing import encoding
 from cmh.training import solver
-from flows import compare
+from flows import compare, preflight
 from flows.compare import Comparison
-from flows.contenders import NESTED_WEIGHT
-from flows.experiments import Experiment
-from infra import artifacts, storage
+from flows.experiment import Experiment
+from flows.run import resolve
+from flows.variants import NESTED_WEIGHT
+from infra import artifacts, stores
 from infra.artifacts import Target
 from infra.storage import Store
 from tests.cmh.methods import shallow
@@ -27,13 +27,13 @@ from tests.flows.feature_pairs import QUERY, TRAIN
 def test_every_method_meets_every_length_and_seed() -> None:
     """Runs that share a dataset follow one another; each is measured at its own length only."""
     wanted = Comparison(methods=("scm", "cca"), datasets=("emoji", "wiki"), bits=(16, 32), seeds=2)
-    runs = [run.experiment for run in wanted.runs()]
+    runs = [one.run.experiment for one in compare.resolve(wanted).runs]
     assert len(runs) == 16
     assert [run.dataset for run in runs] == ["emoji"] * 8 + ["wiki"] * 8
     assert len({(r.dataset, r.method, r.bits, r.seed) for r in runs}) == 16
     assert all(run.evaluation.bits == (run.bits,) for run in runs)
-    with pytest.raises(ValidationError, match="method 'schan' unknown"):
-        Comparison(methods=("schan",))
+    with pytest.raises(ValueError, match="method 'schan' unknown"):
+        compare.resolve(Comparison(methods=("schan",)))
 
 
 @pytest.mark.parametrize(
@@ -46,62 +46,58 @@ def test_every_method_meets_every_length_and_seed() -> None:
 )
 def test_a_method_that_the_dataset_does_not_suit_is_refused(method: str, message: str) -> None:
     """Before the first run, although another method, and another dataset, would do."""
-    with pytest.raises(ValidationError, match=message):
-        Comparison(methods=("scm", method), datasets=("emoji", "wiki"))
-    assert Comparison(methods=("scm", method), datasets=("emoji",)).runs()
+    with pytest.raises(ValueError, match=message):
+        compare.resolve(Comparison(methods=("scm", method), datasets=("emoji", "wiki")))
+    assert compare.resolve(Comparison(methods=("scm", method), datasets=("emoji",))).runs
 
 
 @pytest.mark.parametrize(("attention", "grid"), [("both", 4), ("image", 4), ("text", 1), ("none", 1)])
 def test_maps_are_asked_for_where_the_settings_look_at_places(attention: str, grid: int) -> None:
     """ADAH without attention to images reads averages, which datasets of features have too."""
     experiment = Experiment(method="adah", settings={"attention": attention})
-    assert experiment.grid == grid
+    assert resolve(experiment).grid == grid
     with pytest.raises(ValueError, match="looks at places" if grid > 1 else "no validation items"):
-        experiment.model_copy(update={"dataset": "wiki"}).check()
+        preflight.check_settings(resolve(experiment.model_copy(update={"dataset": "wiki"})))
 
 
 def test_nothing_takes_part_twice(tmp_path: Path) -> None:
     """The same seeds twice would narrow the intervals; an own file may not have the name of another entry."""
-    with pytest.raises(ValidationError, match="methods named scm take part twice"):
-        Comparison(methods=("scm", "cca", "scm"))
+    with pytest.raises(ValueError, match="methods named scm take part twice"):
+        compare.resolve(Comparison(methods=("scm", "cca", "scm")))
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(feature_pairs.entry(tmp_path) | {"name": "emoji"}))
-    with pytest.raises(ValidationError, match="datasets named emoji take part twice"):
-        Comparison(methods=("scm",), datasets=("emoji", str(tmp_path / "own.yaml")))
+    with pytest.raises(ValueError, match="datasets named emoji take part twice"):
+        compare.resolve(Comparison(methods=("scm",), datasets=("emoji", str(tmp_path / "own.yaml"))))
 
 
 def test_variants_change_the_settings() -> None:
     """An ablation is the method with other settings; an unknown one is refused, with those it has."""
-    (run,) = Comparison(methods=("dspah:hard_similarity",), bits=(32,), seeds=1).runs()
-    assert run.experiment.method == "dspah"
-    assert run.experiment.config.similarity == "hard"
-    with pytest.raises(
-        ValidationError, match="it has: without_attention, last_level, hard_similarity, prefix"
-    ):
-        Comparison(methods=("dspah:soft",))
+    (one,) = compare.resolve(Comparison(methods=("dspah:hard_similarity",), bits=(32,), seeds=1)).runs
+    assert one.run.experiment.method == "dspah"
+    assert one.run.config.similarity == "hard"
+    with pytest.raises(ValueError, match="it has: without_attention, last_level, hard_similarity, prefix"):
+        compare.resolve(Comparison(methods=("dspah:soft",)))
 
 
 def test_short_codes_of_one_long_model() -> None:
     """Prefixes are read from the longest model alone, of nested codes with the loss on each prefix."""
     wanted = Comparison(methods=("scahn:prefix", "scahn:random_bits", "scahn:nested"), seeds=1)
-    prefix, random_bits, nested = wanted.runs()
-    assert {(run.experiment.bits, run.lengths) for run in wanted.runs()} == {(64, (16, 32, 64))}
-    assert prefix.experiment == random_bits.experiment
-    assert prefix.experiment.training.prefixes == {}
-    assert nested.experiment.training.prefixes == {"16": NESTED_WEIGHT, "32": NESTED_WEIGHT}
-    assert (prefix.contender.ranking, random_bits.contender.ranking) == ("stored", "random")
+    prefix, random_bits, nested = compare.resolve(wanted).runs
+    assert {(one.run.experiment.bits, one.lengths) for one in (prefix, nested)} == {(64, (16, 32, 64))}
+    assert prefix.run.experiment == random_bits.run.experiment
+    assert prefix.run.experiment.training.prefixes == {}
+    assert nested.run.experiment.training.prefixes == {"16": NESTED_WEIGHT, "32": NESTED_WEIGHT}
+    assert (prefix.variant.ranking, random_bits.variant.ranking) == ("stored", "random")
     for method in ("scm:nested", "scm:random_bits"):
-        with pytest.raises(ValidationError, match="it has: prefix"):
-            Comparison(methods=(method,))
-    with pytest.raises(ValidationError, match="acmr has no variant 'prefix'; it has: none"):
-        Comparison(methods=("acmr:prefix",))
+        with pytest.raises(ValueError, match="it has: prefix"):
+            compare.resolve(Comparison(methods=(method,)))
+    with pytest.raises(ValueError, match="acmr has no variant 'prefix'; it has: none"):
+        compare.resolve(Comparison(methods=("acmr:prefix",)))
 
 
 def test_one_length_nests_nothing() -> None:
     """A nested code of a single length, however often it is given, is refused with what to do."""
-    with pytest.raises(
-        ValidationError, match="64 bits are the only length; give more lengths, or take scahn"
-    ):
-        Comparison(methods=("scahn:nested",), bits=(64, 64))
+    with pytest.raises(ValueError, match="64 bits are the only length; give more lengths, or take scahn"):
+        compare.resolve(Comparison(methods=("scahn:nested",), bits=(64, 64)))
 
 
 def test_tables_hold_our_runs_and_what_papers_print(local_store: Store) -> None:
@@ -151,7 +147,7 @@ def test_a_comparison_from_the_command_line(
     found = {(row["method"], row["bits"], row["direction"], row["metric"]): row for row in called.rows}
     assert {row["dataset"] for row in called.rows} == {"small"}
     assert len(found) == len(called.rows) == 2 * 2 * 2 * 2
-    store = storage.open_store()
+    store = stores.open_store()
     assert len(artifacts.list_artifacts(store, "model")) == 2  # of 8 and of 16 bits
     for bits, trained, name in ((8, 8, "scm"), (16, 16, "scm"), (8, 16, "scm:prefix")):
         method = shallow.build("scm", TRAIN, bits=trained)

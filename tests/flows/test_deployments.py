@@ -23,15 +23,16 @@ import torch
 from safetensors.torch import save_file
 
 from cmh.networks import backbones
-from flows.experiments import Experiment
+from flows.experiment import Experiment
 from flows.pipeline import stages
+from flows.run import resolve
 from infra import artifacts
-from infra.storage import open_store
+from infra.stores import open_store
 from tests.s3_server import BUCKET, S3Server, free_ports
 
 pytestmark = pytest.mark.slow
 
-STAGES = stages(Experiment())
+STAGES = [stage.kind for stage in stages(resolve(Experiment()))]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 500.0  # seconds for a run that takes 90 on two idle cores

@@ -17,8 +17,9 @@ from cmh import model
 from cmh.codes import hamming
 from cmh.data import schema
 from cmh.evaluation import report
-from flows.experiments import Experiment
+from flows.experiment import Experiment
 from flows.pipeline import stages
+from flows.run import resolve
 from infra import artifacts
 from infra.artifacts import Reading
 from tests.flows.command_line import Called, cmh
@@ -26,7 +27,7 @@ from tests.flows.conftest import BITS, COLOURS, ITEMS, SHAPES, Workspace
 
 pytestmark = pytest.mark.slow
 
-STAGES = stages(Experiment())
+STAGES = [stage.kind for stage in stages(resolve(Experiment()))]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas import FlowRun
 from prefect.settings import get_current_settings
 
-from infra import storage
+from infra import stores
 from tests.flows.command_line import cmh
 
 pytestmark = pytest.mark.slow
@@ -102,7 +102,7 @@ def test_message(
     said = called.err[called.err.rindex("cmh: ") :]
     assert said.startswith(f"cmh: {message}")
     assert "Traceback" not in said
-    kinds = {path.split("/")[0] for path in storage.open_store().sizes("")}
+    kinds = {path.split("/")[0] for path in stores.open_store().sizes("")}
     assert not kinds & {"features", "model", "codes", "report"}
     run = newest_run()
     assert run.state is not None

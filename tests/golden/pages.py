@@ -10,8 +10,9 @@ from cmh.evaluation import comparison
 from cmh.evaluation.report_page import embedding_page, markdown, report_page
 from cmh.methods import display_name
 from cmh.training.trainer import Epoch
-from flows.experiments import Experiment
-from flows.model_card import card
+from flows.experiment import Experiment
+from flows.run import resolve
+from flows.stages.model_card import card
 from infra.artifacts import Ref
 from tests.golden import science
 
@@ -81,7 +82,9 @@ def _models() -> dict[str, str]:
             method=name, settings=json.loads(json.dumps(vars(experiment.config))),
             backbone=experiment.backbone.name, **common | changes,
         )  # fmt: skip
-        cards[f"model_{name}.md"] = card(experiment, facts, [] if methods.is_shallow(name) else history)
+        cards[f"model_{name}.md"] = card(
+            resolve(experiment), facts, [] if methods.is_shallow(name) else history
+        )
     return cards
 
 

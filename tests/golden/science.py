@@ -13,17 +13,16 @@ import torch
 from PIL import Image, ImageDraw
 
 from cmh.codes import hamming
-from cmh.data import images, labels, splits
+from cmh.data import images, labels, records, schema, splits
+from cmh.data.splits import published
 from cmh.data.texts import bag_of_words, drop_words, sequences, vectorizer
-from cmh.evaluation import counts, ndcg, report
+from cmh.evaluation import comparison, counts, ndcg, report
 from cmh.hashing import encoding
 from cmh.hashing.bit_order import order_bits
 from cmh.networks import backbones, clip
 from cmh.networks import features as extraction
 from cmh.training import trainer
 from cmh.training.solver import fit
-from flows import compare, evaluate, features, preprocess, texts, vectors
-from flows import encode as encode_stage
 from tests import tiny
 from tests.cmh.methods import shallow
 
@@ -138,10 +137,7 @@ def _dataset() -> dict[str, Any]:
 
 
 def _precomputed() -> dict[str, Any]:
-    from data_catalog.catalog import Published
-
-    query_N = np.arange(20) % 3 == 0
-    rows = vectors.split_rows(query_N, Published(published=True, validation=0.3, seed=2))
+    rows = published(np.arange(20) % 3 == 0, validation=0.3, seed=2)
     return {name: found.tolist() for name, found in rows.items()}
 
 
@@ -194,14 +190,14 @@ def _solving() -> dict[str, Any]:
 
 
 GUARDS = {
-    "report": Guard("flows.evaluate.REVISION", evaluate.REVISION, _figures),
-    "comparison": Guard("flows.compare.REVISION", compare.REVISION, _comparison),
-    "images": Guard("flows.preprocess.IMAGES_REVISION", preprocess.IMAGES_REVISION, _images),
-    "dataset": Guard("flows.preprocess.DATASET_REVISION", preprocess.DATASET_REVISION, _dataset),
-    "precomputed features": Guard("flows.vectors.REVISION", vectors.REVISION, _precomputed),
-    "features": Guard("flows.features.REVISION", features.REVISION, _features),
-    "texts": Guard("flows.texts.REVISION", texts.REVISION, _texts),
-    "codes": Guard("flows.encode.REVISION", encode_stage.REVISION, _encoding),
+    "report": Guard("cmh.evaluation.report.REVISION", report.REVISION, _figures),
+    "comparison": Guard("cmh.evaluation.comparison.REVISION", comparison.REVISION, _comparison),
+    "images": Guard("cmh.data.images.REVISION", images.REVISION, _images),
+    "dataset": Guard("cmh.data.schema.DATASET_REVISION", schema.DATASET_REVISION, _dataset),
+    "precomputed features": Guard("cmh.data.records.REVISION", records.REVISION, _precomputed),
+    "features": Guard("cmh.networks.features.REVISION", extraction.REVISION, _features),
+    "texts": Guard("cmh.networks.clip.TEXT_REVISION", clip.TEXT_REVISION, _texts),
+    "codes": Guard("cmh.hashing.encoding.REVISION", encoding.REVISION, _encoding),
     "training": Guard("cmh.training.trainer.REVISION", trainer.REVISION, _training),
     "a shallow method": Guard("the REVISION of each method", 1, _solving),
 }

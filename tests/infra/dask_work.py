@@ -51,13 +51,13 @@ def load() -> tuple[int, float]:
 def loaded(name: str, _: int) -> tuple[int, float]:
     """What `load` returned on this worker."""
     time.sleep(0.02)
-    return dask_cluster.resource(name)
+    return dask_cluster.worker_object(name)
 
 
 def found(name: str, _: int) -> str:
     """The resource of this name."""
     time.sleep(0.02)
-    return dask_cluster.resource(name)
+    return dask_cluster.worker_object(name)
 
 
 def fail_at_three(part: int) -> int:

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from infra import artifacts, transfer
 from infra.artifacts import ArtifactError, Draft, Ref, Target
 from infra.manifest import Manifest, canonical
-from infra.storage import StorageError, Store, open_store
+from infra.storage import StorageError, Store
+from infra.stores import open_store
 
 TARGET = Target("codes", "toy-16", config={"bits": 16, "rate": 0.1}, inputs={"model": "a" * 64}, revision=3)
 

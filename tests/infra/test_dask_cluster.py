@@ -79,7 +79,7 @@ def test_results_keep_the_order_of_the_parts(client: Client, local_store: Store)
 def test_resource_is_made_once_per_worker(client: Client) -> None:
     """Twenty tasks find one load per process; a worker that replaces a dead one loads too."""
     client.wait_for_workers(2, timeout=120)
-    with dask_cluster.provided(client, dask_work.load) as name:
+    with dask_cluster.on_every_worker(client, dask_work.load) as name:
         seen = set(dask_cluster.map_parts(client, partial(dask_work.loaded, name), range(20)))
         assert {pid for pid, _ in seen} <= set(client.run(os.getpid).values())
         assert len(seen) == len({pid for pid, _ in seen})
@@ -95,8 +95,8 @@ def test_runs_that_share_a_cluster_keep_their_own_resources(client: Client) -> N
     """The model of a second run on the same workers does not take the place of the first one's."""
     with (
         Client(client.scheduler.address) as other,
-        dask_cluster.provided(client, partial(str, "first")) as first,
-        dask_cluster.provided(other, partial(str, "second")) as second,
+        dask_cluster.on_every_worker(client, partial(str, "first")) as first,
+        dask_cluster.on_every_worker(other, partial(str, "second")) as second,
     ):
         found = [
             set(dask_cluster.map_parts(who, partial(dask_work.found, name), range(8)))
@@ -108,7 +108,7 @@ def test_runs_that_share_a_cluster_keep_their_own_resources(client: Client) -> N
 def test_missing_resource_says_what_to_do() -> None:
     """A resource that was not provided is an error with a remedy."""
     with pytest.raises(RuntimeError, match=r"'other'.*dask_cluster.provided"):
-        dask_cluster.resource("other")
+        dask_cluster.worker_object("other")
 
 
 def test_error_names_the_part(client: Client) -> None:

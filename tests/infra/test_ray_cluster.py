@@ -15,7 +15,7 @@ import pytest
 import ray
 
 from infra import ray_cluster
-from infra.storage import open_store
+from infra.stores import open_store
 
 
 @pytest.fixture

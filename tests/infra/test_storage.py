@@ -13,7 +13,8 @@ import s3fs
 import zarr
 
 from infra import s3
-from infra.storage import StorageError, Store, default_url, home, open_store
+from infra.storage import StorageError, Store
+from infra.stores import default_url, home, open_store
 from tests import s3_server
 
 

@@ -1,6 +1,6 @@
 """The backbones against independent forms: torchvision's ResNet, TensorFlow's padding rule, stored numbers.
 
-`EfficientNetLite0` gave bit for bit the features of the publisher's model code and weights at 64, 96, 127,
+`EfficientNetLite` gave bit for bit the features of the publisher's model code and weights at 64, 96, 127,
 128 and 224 px; the stored numbers pin that arithmetic with weights from a formula, so it needs no download.
 """
 
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cmh.networks import backbones
-from cmh.networks.efficientnet import EfficientNetLite0, SameConv2d
+from cmh.networks.efficientnet import EfficientNetLite, SameConv2d
 
 
 def images(size: int, count: int = 2) -> Tensor:
@@ -118,7 +118,7 @@ def test_same_padding_is_tensorflows(size: int, kernel: int, stride: int) -> Non
 
 def test_efficientnet_lite0_gives_the_stored_numbers() -> None:
     """Mean and spread of each stage with formula weights; renew only if the network is meant to change."""
-    network = EfficientNetLite0().double().eval()
+    network = EfficientNetLite().double().eval()
     fill_by_formula(network)
     n = torch.arange(3 * 64 * 64, dtype=torch.float64)
     with torch.no_grad():

@@ -23,6 +23,7 @@ from cmh.hashing.method import Inputs, Optimizer, Phase
 from cmh.methods.scahn import SCAHN
 from cmh.networks.backbones import Frozen
 from cmh.training import checkpoint, schedule, trainer
+from cmh.training.failures import CollapsedCodes, NonFiniteLoss
 from tests import tiny
 
 CONFIG = trainer.Config(epochs=3, batch_size=16, seed=5)
@@ -171,13 +172,11 @@ def test_non_finite_loss_names_its_place():
         return terms | ({"pair": terms["pair"] * float("nan")} if len(calls) == 16 + 8 + 4 else {})
 
     method.forward = poisoned
-    with pytest.raises(
-        trainer.NonFiniteLoss, match=r"pair = nan.* in phase 'text', step 3 of epoch 2"
-    ) as caught:
+    with pytest.raises(NonFiniteLoss, match=r"pair = nan.* in phase 'text', step 3 of epoch 2") as caught:
         _fit(method=method, on_epoch=lambda epoch, state: kept.append(epoch.number))
     assert (caught.value.phase, caught.value.step, caught.value.epoch) == ("text", 3, 2)
     assert "the checkpoint of the epoch before is good" in str(caught.value)
-    assert "checkpoint" not in str(trainer.NonFiniteLoss("text", 3, 1, {"pair": float("nan")}))
+    assert "checkpoint" not in str(NonFiniteLoss("text", 3, 1, {"pair": float("nan")}))
     assert kept == [1]
 
 
@@ -186,7 +185,7 @@ def test_collapsed_codes_stop_with_advice():
     method = tiny.method()
     torch.nn.init.zeros_(method.text_tower[1].weight)
     method.text_tower[1].requires_grad_(False)
-    with pytest.raises(trainer.CollapsedCodes, match="same text code after epoch 1; lower the learning rate"):
+    with pytest.raises(CollapsedCodes, match="same text code after epoch 1; lower the learning rate"):
         _fit(method=method)
 
 

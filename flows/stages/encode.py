@@ -1,0 +1,125 @@
+"""Encode every item of a dataset, both modalities, with a trained model: model and dataset in, codes out.
+
+Reads:   model, dataset (dataset.zarr), images or features
+Writes:  codes.zarr {image, text}: packed codes by falling significance, or of a real-valued method
+         {image_embedding, text_embedding}; codes.json: what they are made of;
+         unified.safetensors, the model's, where it learnt codes of both modalities of the training items
+Resumes: shard by shard; one Dask task encodes the rows of one shard and writes that shard whole
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+
+from cmh import methods
+from cmh import model as models
+from cmh.data import schema
+from cmh.data.batches import Side
+from cmh.data.items import read_items
+from cmh.hashing import encoding
+from cmh.model import Model
+from flows.experiment import Resources
+from flows.stages import arrays, parts
+from flows.stages.artifact_task import artifact_task
+from infra import artifacts, dask_cluster
+from infra.artifacts import Draft, Ref, Target
+from infra.storage import Store
+
+ROWS = 2048  # of a shard and of a task; it shapes the files, so it is part of the identity
+BATCH = 128
+SIDES: tuple[Side, ...] = ("image", "text")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one task needs: rows start...stop, from where, to where."""
+
+    start: int
+    stop: int
+    dataset: Any  # Zarr stores, picklable
+    source: Any
+    out: Any
+    maps: bool
+
+
+def target(model: Ref, dataset: Ref, source: Ref) -> Target:
+    """The codes of all items of `dataset` by `model`; `source` holds their images or features."""
+    return Target(
+        "codes",
+        model.name,
+        config={"rows": ROWS},
+        inputs={"model": model.content, "dataset": dataset.content, source.kind: source.content},
+        revision=encoding.REVISION,
+    )
+
+
+@artifact_task(name="encode")
+def make(
+    store: Store, draft: Draft, model: Ref, dataset: Ref, images: Ref, source: Ref, resources: Resources
+) -> None:
+    """Encode on Dask workers, the model loaded once on each.  `images` is only named, for searches."""
+    trained = artifacts.open_artifact(store, model)
+    facts = trained.read_json("config.json")
+    items = artifacts.open_artifact(store, dataset).zarr("dataset.zarr")
+    inputs = artifacts.open_artifact(store, source).zarr(f"{source.kind}.zarr")
+    total = schema.array(zarr.open_group(items, mode="r"), "text").shape[0]
+    out = draft.zarr("codes.zarr")
+    specs = _arrays(facts["method"])
+    _create(zarr.open_group(out, mode="a"), specs, total, len(facts["order"]))
+    maps = (facts["grid"] or 1) > 1
+    shards = [Part(a, min(a + ROWS, total), items, inputs, out, maps) for a in range(0, total, ROWS)]
+    parts.make_parts(
+        draft, shards, _encode, title="encoding", resources=resources,
+        files=lambda part: [f"codes.zarr/{name}/c/{part.start // ROWS}/0" for name in specs],
+        provide=partial(_load, store, model),
+    )  # fmt: skip
+    schema.validate(zarr.open_group(out, mode="r"), specs)
+    if "unified.safetensors" in trained.files:
+        draft.write_bytes("unified.safetensors", trained.read_bytes("unified.safetensors"))
+    draft.write_json(
+        "codes.json",
+        {key: facts[key] for key in ("method", "order", "significance")}
+        | {"bits": len(facts["order"])}
+        | {"model": model.address, "dataset": dataset.address, images.kind: images.address},
+    )
+
+
+def _arrays(method: str) -> Mapping[str, schema.Array]:
+    """What is written: for the image and for the text, codes or embeddings."""
+    return schema.EMBEDDINGS if methods.load(method).real_valued else schema.CODES
+
+
+def _create(group: zarr.Group, specs: Mapping[str, schema.Array], items: int, bits: int) -> None:
+    for name, spec in specs.items():
+        width = bits if spec.dims[1] == "K" else -(-bits // 8)
+        layout = {"chunks": (ROWS, width), "shards": (ROWS, width)}
+        arrays.create(group, name, shape=(items, width), dtype=spec.dtype, **layout)
+
+
+def _load(store: Store, model: Ref) -> Model:
+    torch.set_num_threads(1)  # the sums of a code must not depend on the number of cores
+    return models.load(artifacts.open_artifact(store, model).local())
+
+
+def _encode(key: str, part: Part) -> None:
+    """On a worker: encode and write one shard of each modality."""
+    model: Model = dask_cluster.worker_object(key)
+    dataset, source = (zarr.open_group(place, mode="r") for place in (part.dataset, part.source))
+    out = zarr.open_group(part.out, mode="r+")
+    items = read_items(
+        dataset,
+        source,
+        np.arange(part.start, part.stop),
+        maps=part.maps,
+        sequences=model.method.sequences,
+        image_size=model.facts.image_size,
+    )
+    for side, name in zip(SIDES, _arrays(model.facts.method), strict=True):
+        u_NK = encoding.relaxed_codes(model.method, items, side, BATCH)
+        values = u_NK if model.method.real_valued else encoding.pack_codes(u_NK, model.order)
+        schema.array(out, name)[part.start : part.stop] = values

@@ -1,0 +1,166 @@
+"""Measure a model's codes: codes in, report out.
+
+Reads:  codes (codes.zarr, codes.json), dataset (labels, splits); for attention, model and images
+Writes: metrics.parquet, curves.parquet, README.md, map_by_bits / pr_curves / precision_at_n as PNG and SVG,
+        attention where a method chooses places of an image; of real-valued embeddings, only what does not
+        need codes
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+import zarr
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from safetensors.numpy import load
+
+from cmh import methods
+from cmh import model as models
+from cmh.data import schema
+from cmh.evaluation import counts, figures, ndcg, report
+from cmh.evaluation.counts import CodedItems
+from cmh.evaluation.report_page import embedding_page, report_page
+from cmh.hashing import bit_order
+from cmh.hashing.method import Method
+from flows.experiment import EvaluationSettings, Resources
+from flows.stages import counting
+from flows.stages.artifact_task import artifact_task
+from infra import artifacts
+from infra.artifacts import Draft, Reading, Ref, Target
+from infra.storage import Store
+
+SHOWN = 8  # images, in the figure of attention
+
+
+def target(codes: Ref, dataset: Ref, evaluation: EvaluationSettings) -> Target:
+    """The report of these codes."""
+    return Target(
+        "report",
+        codes.name,
+        config=evaluation.model_dump(mode="json"),
+        inputs={"codes": codes.content, "dataset": dataset.content},
+        revision=report.REVISION,
+    )
+
+
+@artifact_task(name="evaluate")
+def make(
+    store: Store, draft: Draft, codes: Ref, dataset: Ref, evaluation: EvaluationSettings, resources: Resources
+) -> None:
+    """Compare every query with the whole database, in all four directions, at every length."""
+    read, items = (artifacts.open_artifact(store, ref) for ref in (codes, dataset))
+    facts = read.read_json("codes.json")
+    packed = zarr.open_group(read.zarr("codes.zarr"), mode="r")
+    if "image_embedding" in packed:
+        metrics, curves = _measure_embeddings(packed, zarr.open_group(items.zarr("dataset.zarr"), mode="r"))
+        names, page = _draw(draft, _precision(curves, metrics, "numbers")), embedding_page
+    else:
+        metrics, curves = _measure_codes(read, items, evaluation, resources)
+        drawn = _figures(metrics, curves) | _attention(store, facts, items)
+        names, page = _draw(draft, drawn), report_page
+    draft.write_table("metrics.parquet", metrics)
+    draft.write_table("curves.parquet", curves)
+    draft.write_bytes("README.md", page(codes.name, codes.address, facts, metrics, names).encode())
+
+
+def _measure_embeddings(packed: zarr.Group, dataset: zarr.Group) -> tuple[pa.Table, pa.Table]:
+    schema.validate(packed, schema.EMBEDDINGS)
+    embedding = {side: schema.array(packed, f"{side}_embedding")[:] for side in ("image", "text")}
+    label_NL, query, database = (
+        schema.array(dataset, name)[:] for name in ("label", "split/query", "split/database")
+    )
+    return report.measure_embeddings(embedding, label_NL, query, database)
+
+
+def _measure_codes(
+    codes: Reading, dataset: Reading, evaluation: EvaluationSettings, resources: Resources
+) -> tuple[pa.Table, pa.Table]:
+    facts = codes.read_json("codes.json")
+    lengths, orders = _lengths(evaluation.bits, facts["bits"]), _orders(facts)
+    wanted = report.rankings(report.DIRECTIONS, lengths, orders)
+    places = codes.zarr("codes.zarr"), dataset.zarr("dataset.zarr")
+    counted, queries = counting.count_in_blocks(*places, wanted, orders, resources)
+    if "unified.safetensors" in codes.files:
+        unified = load(codes.read_bytes("unified.safetensors"))
+        label_NL = schema.array(zarr.open_group(places[1], mode="r"), "label")
+        learnt = CodedItems({"unified": unified["code"]}, label_NL.oindex[unified["row"]])
+        wanted = report.rankings(report.UNIFIED, lengths, ())
+        counted = {
+            **counted,
+            **counts.count_rankings(queries, [learnt], wanted, {}, ndcg.grades(queries.label_NL)),
+        }
+    return report.measure_codes(counted, queries, evaluation.radius)
+
+
+def _lengths(wanted: tuple[int, ...], bits: int) -> list[int]:
+    """The lengths asked for that these codes have, and always the full one."""
+    return sorted({b for b in wanted if b <= bits} | {bits})
+
+
+def _orders(facts: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
+    """Ways of choosing which bits to keep, for methods that rank theirs: positions in the stored codes."""
+    if facts["significance"] is None:
+        return {}
+    # significance is by bit of the model; the codes are stored in another order
+    stored_K = torch.tensor(facts["significance"])[facts["order"]]
+    ways: tuple[bit_order.Criterion, ...] = ("most", "least", "absolute", "random")
+    return {how: np.array(bit_order.order_bits(stored_K, how)) for how in ways}
+
+
+def _figures(metrics: pa.Table, curves: pa.Table) -> dict[str, Figure]:
+    floor = report.select(metrics, "chance")[0]["value"]
+    by_bits: dict[str, dict[str, dict[int, tuple[float, float, float]]]] = {
+        direction: {} for direction in report.CROSS_MODAL
+    }
+    for row in report.select(metrics, "map"):
+        if row["direction"] in by_bits and row["ranking"] != report.RANDOM:
+            line = by_bits[row["direction"]].setdefault(row["ranking"], {})
+            line[row["bits"]] = (row["value"], row["low"], row["high"])
+    panels = report.panels(curves, "pr", _directions(curves))
+    return {
+        "map_by_bits": figures.map_by_bits(by_bits, floor),
+        "pr_curves": figures.curves(panels, x="recall", y="precision", floor=floor),
+    } | _precision(curves, metrics, "bits")
+
+
+def _attention(store: Store, facts: Mapping[str, Any], dataset: Reading) -> dict[str, Figure]:
+    """Some queries and where the method looked at them, of methods that choose places of an image."""
+    if methods.load(facts["method"]).attended is Method.attended:
+        return {}
+    trained = models.load(artifacts.open_artifact(store, facts["model"]).local())
+    images = zarr.open_group(artifacts.open_artifact(store, facts["images"]).zarr("images.zarr"), mode="r")
+    items = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
+    query = schema.array(items, "split/query")[:]
+    some = query[:: -(-len(query) // SHOWN)]  # spread over the split
+    pictures = np.stack(
+        [schema.array(images, "image")[row] for row in schema.array(items, "image_row")[:][some]]
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as of codes: what is drawn must not depend on the number of cores
+    try:
+        weight = trained.attended(pictures)
+    finally:
+        torch.set_num_threads(threads)
+    return {} if weight is None else {"attention": figures.attention(pictures, weight)}
+
+
+def _precision(curves: pa.Table, metrics: pa.Table, unit: str) -> dict[str, Figure]:
+    panels = report.panels(curves, "precision_at", _directions(curves), unit)
+    floor = report.select(metrics, "chance")[0]["value"]
+    drawn = figures.curves(panels, x="N", y="precision@N", logarithmic=True, floor=floor)
+    return {"precision_at_n": drawn}
+
+
+def _directions(curves: pa.Table) -> list[str]:
+    return list(dict.fromkeys(row["direction"] for row in curves.to_pylist()))
+
+
+def _draw(draft: Draft, drawn: Mapping[str, Figure]) -> list[str]:
+    """Write every figure as PNG and SVG; returns the PNGs' names."""
+    for name, figure in drawn.items():
+        draft.write_bytes(f"{name}.png", figures.render(figure, "png"))
+        draft.write_bytes(f"{name}.svg", figures.render(figure, "svg"))
+    return [f"{name}.png" for name in drawn]

@@ -1,0 +1,51 @@
+"""Read the records of a dataset again wherever they are needed: in the flow, and on every Dask worker."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from cmh.data import readers
+from cmh.data.records import Record
+from data_catalog.catalog import Entry
+from flows import sources
+
+
+def origin(entry: Entry, limit: int | None) -> dict[str, Any]:
+    """Return what decides which records there are: a part of the identity of images and dataset."""
+    found = {"reader": entry.reader, "options": entry.options, "sources": sources.checksums(entry)}
+    return found if limit is None else found | {"limit": limit}
+
+
+def request(entry: Entry, found: dict[str, Path], limit: int | None) -> str:
+    """Return all that a worker needs to read the same records, as text: small, and a key for its cache."""
+    paths = {name: str(path) for name, path in found.items()}
+    return json.dumps({**origin(entry, limit), "limit": limit, "paths": paths}, sort_keys=True)
+
+
+def read(request: str) -> Iterator[Record]:
+    """Read the records of a request; of a trial, whole groups until there are enough."""
+    settings = json.loads(request)
+    paths = {name: Path(path) for name, path in settings["paths"].items()}
+    records = readers.load(settings["reader"]).read(paths, settings["options"])
+    if settings["limit"] is None:
+        yield from records
+        return
+    # A trial takes whole groups, so that it holds every source's image of a concept.
+    every = list(records)
+    size = Counter(record.group for record in every)
+    taken, count = set(), 0
+    for group in sorted(size, key=lambda group: sha256(group.encode()).hexdigest()):
+        if count < settings["limit"]:
+            taken.add(group)
+            count += size[group]
+    yield from [record for record in every if record.group in taken][: settings["limit"]]
+
+
+@lru_cache(maxsize=1)
+def on_worker(request: str) -> Sequence[Record]:
+    """Return the records on a worker, read once and not once per shard."""
+    return list(read(request))

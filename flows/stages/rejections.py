@@ -1,0 +1,65 @@
+"""Items that cannot be used: what they lack, when it is said, and when it stops a run."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cmh.data import labels, texts
+from cmh.data.records import Record
+from data_catalog.catalog import Entry
+
+NO_TEXT, NO_LABEL = "its text is empty", "no label"
+SHOWN = 5  # damaged items listed in an error
+
+_log = logging.getLogger(__name__)
+
+
+def check_records(records: Sequence[Record], entry: Entry) -> None:
+    """What would make the later steps fail, before the long work."""
+    if not records:
+        raise ValueError(f"{entry.name}: the reader {entry.reader!r} found no items")
+    repeated = [name for name, count in Counter(record.id for record in records).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"{entry.name}: {len(repeated)} id(s) occur twice, such as {', '.join(repeated[:SHOWN])}; each "
+            "item needs an id of its own (without a column 'id' it is the image's name)"
+        )
+    empty = {record.id: NO_TEXT for record in records if not _words(record)}
+    stop_if_damaged(entry, empty, len(records))
+    labels.assign([record.traits for record in records], entry.labels)
+
+
+def _words(record: Record) -> bool:
+    return bool(texts.vectorizer().build_analyzer()(record.text))
+
+
+def reason_to_reject(record: Record, label_L: np.ndarray[Any, Any]) -> str | None:
+    """Why an item whose image is whole is left out all the same; None if it is not."""
+    if not _words(record):
+        return NO_TEXT
+    return None if label_L.any() else NO_LABEL
+
+
+def log_left_out(entry: Entry, reasons: Sequence[str | None]) -> None:
+    """One line of what is not in the dataset; each item's reason is in rejected.parquet."""
+    counts = Counter("damaged image" if r not in (None, NO_TEXT, NO_LABEL) else r for r in reasons)
+    total = counts.total()
+    left_out = {reason: count for reason, count in counts.items() if reason is not None}
+    if left_out:
+        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        _log.info(f"{entry.name}: {sum(left_out.values())} of {total} items left out: {told}")
+
+
+def stop_if_damaged(entry: Entry, reasons: dict[str, str], total: int) -> None:
+    """Refuse more damaged items (id → reason) than the entry takes."""
+    if len(reasons) > entry.max_rejected * total:
+        shown = "\n".join(f"  {name}: {reason}" for name, reason in list(reasons.items())[:SHOWN])
+        raise ValueError(
+            f"{entry.name}: at least {len(reasons)} of {total} items are unusable, more than "
+            f"{entry.max_rejected:.0%}:\n{shown}\n"
+            "mend them, or leave them out: raise max_rejected in the catalog entry (of a folder of your own, "
+            "write one as data_catalog/README.md shows; named `folder` it keeps what is decoded)"
+        )

@@ -1,0 +1,95 @@
+"""Features of texts by a frozen network, computed once: a dataset in, and out again with these for its texts.
+
+Reads:   the dataset (items.parquet)
+Writes:  everything of the dataset, but for dataset.zarr {text (N, F) float32}, and no tokens
+Resumes: shard by shard; one Dask task computes the rows of one shard and writes it whole
+
+A shard is computed in batches of fixed size, so it comes out the same on any number of workers.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import zarr
+
+from cmh.data import schema
+from cmh.networks import clip
+from flows import sources
+from flows.experiment import Resources, TextSettings
+from flows.stages import arrays, parts
+from flows.stages.artifact_task import artifact_task
+from infra import artifacts, dask_cluster
+from infra.artifacts import Draft, Reading, Ref, Target
+from infra.storage import Store
+
+ROWS = 1024  # of a shard and of a task; it shapes the files, so it is part of the identity
+_OURS = ("dataset.zarr/text/", "dataset.zarr/tokens/")  # what is not taken over
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one task needs: the texts from row `start` on, and where their features go."""
+
+    start: int
+    texts: tuple[str, ...]
+    out: Any  # Zarr store, picklable
+
+    @property
+    def stop(self) -> int:
+        """The row after the last one."""
+        return self.start + len(self.texts)
+
+
+def target(dataset: Ref, text: TextSettings) -> Target:
+    """The dataset with features of its texts."""
+    weights = sources.identity_of_weights(text)
+    return Target(
+        "texts",
+        f"{dataset.name}-{text.name}",
+        config={"network": text.name, "weights": weights, "rows": ROWS, "batch": clip.TEXT_BATCH},
+        inputs={"dataset": dataset.content},
+        revision=clip.TEXT_REVISION,
+    )
+
+
+@artifact_task(name="texts")
+def make(store: Store, draft: Draft, dataset: Ref, text: TextSettings, resources: Resources) -> None:
+    """Run the network over every text, on Dask workers with one core each."""
+    reading = artifacts.open_artifact(store, dataset)
+    said = reading.read_table("items.parquet")["text"].to_pylist()
+    out = draft.zarr("dataset.zarr")
+    group = zarr.open_group(out, mode="a")
+    arrays.create(
+        group, "text", shape=(len(said), clip.TEXT_FEATURES), dtype="float32",
+        chunks=(ROWS, clip.TEXT_FEATURES), compressors=arrays.COMPRESSORS,
+    )  # fmt: skip
+    shards = [Part(a, tuple(said[a : a + ROWS]), out) for a in range(0, len(said), ROWS)]
+    parts.make_parts(
+        draft, shards, _extract, title="features of texts", resources=resources,
+        files=lambda part: [f"dataset.zarr/text/c/{part.start // ROWS}/0"],
+        provide=partial(_load, Path(sources.network_weights(text))),
+    )  # fmt: skip
+    _take_over(reading, draft)
+    schema.validate(group, schema.DATASET)
+
+
+def _take_over(reading: Reading, draft: Draft) -> None:
+    """What does not depend on how texts are read, byte for byte."""
+    for name in reading.files:
+        if not name.startswith(_OURS):
+            draft.write_bytes(name, reading.read_bytes(name))
+
+
+def _load(weights: Path) -> clip.ClipText:
+    torch.set_num_threads(1)  # sums must not depend on the number of cores
+    return clip.load_text(weights)
+
+
+def _extract(key: str, part: Part) -> None:
+    """On a worker: compute and write one shard."""
+    network: clip.ClipText = dask_cluster.worker_object(key)
+    array = schema.array(zarr.open_group(part.out, mode="r+"), "text")
+    array[part.start : part.stop] = network.features(part.texts)
