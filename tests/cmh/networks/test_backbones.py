@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cmh.networks import backbones
 from cmh.networks.efficientnet import EfficientNetLite, SameConv2d
+from data_catalog import catalog
 
 
 def images(size: int, count: int = 2) -> Tensor:
@@ -32,7 +33,7 @@ def fill_by_formula(module: nn.Module) -> None:
             tensor.copy_(values.view(tensor.shape))
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "resnet34"])
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite2", "resnet18", "resnet34"])
 @pytest.mark.parametrize("size", [64, 97])
 def test_four_stages_at_their_strides(name: str, size: int) -> None:
     """Each stage has its channels and ceil(size / stride) pixels a side, float32."""
@@ -41,6 +42,27 @@ def test_four_stages_at_their_strides(name: str, size: int) -> None:
     assert tuple(m.shape[1] for m in maps) == backbone.channels
     assert [m.shape[2] for m in maps] == [-(-size // stride) for stride in (4, 8, 16, 32)]
     assert all(m.dtype == torch.float32 for m in maps)
+
+
+def test_lite2_is_lite0_scaled_as_published() -> None:
+    """Channels times 1.1 in steps of 8, repeats times 1.2 but for the ends: the package's own shapes."""
+    network = EfficientNetLite("lite2")
+    widths = [block.project_conv.weight.shape[0] for block in network.blocks]
+    assert widths == [16] + [24] * 3 + [48] * 3 + [88] * 4 + [120] * 4 + [208] * 5 + [352]
+    assert (
+        sum(p.numel() for p in network.parameters()) == 4_811_072
+    )  # those of the package's file, its classifier left out
+
+
+@pytest.mark.parametrize("name", backbones.names())
+def test_every_spec_is_whole(name: str) -> None:
+    """A backbone is one entry: its network gives as many stages as it has channels, its weights a place."""
+    spec = backbones.spec(name)
+    assert len(spec.channels) == 4
+    assert len(spec.mean) == len(spec.std) == 3
+    assert spec.grid > 1
+    if spec.default == "package":
+        assert catalog.weights(name).member.endswith(".pth")
 
 
 def test_vgg19_gives_the_maps_of_torchvision() -> None:
@@ -118,7 +140,7 @@ def test_same_padding_is_tensorflows(size: int, kernel: int, stride: int) -> Non
 
 def test_efficientnet_lite0_gives_the_stored_numbers() -> None:
     """Mean and spread of each stage with formula weights; renew only if the network is meant to change."""
-    network = EfficientNetLite().double().eval()
+    network = EfficientNetLite("lite0").double().eval()
     fill_by_formula(network)
     n = torch.arange(3 * 64 * 64, dtype=torch.float64)
     with torch.no_grad():
@@ -177,7 +199,8 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
 def test_unknown_backbone_lists_the_known() -> None:
     """A misspelt name is answered with the names there are."""
     with pytest.raises(
-        ValueError, match="'vgg' unknown; available: clip_vit_b32, cnn_f, efficientnet_lite0, resnet18"
+        ValueError,
+        match="'vgg' unknown; available: clip_vit_b32, cnn_f, efficientnet_lite0, efficientnet_lite2",
     ):
         backbones.load("vgg")
 

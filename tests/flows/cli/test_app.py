@@ -239,15 +239,24 @@ def test_ls(workspace: Workspace, address: dict[str, str]):
 
 
 @pytest.mark.slow
-def test_a_training_gone_wrong_ends_in_one_line(workspace: Workspace):
-    """With the phase, the step and what to do, as any mistake; and without a model."""
+def test_a_training_gone_wrong_can_be_followed(workspace: Workspace):
+    """One line with phase, step, epoch and what to do; where logs lie; the worker's traceback on request."""
     settings = '{"lr": 1e30}'
-    called = cmh("run", *workspace.data, *workspace.small, "--method", "chn", "--settings", settings)
+    command = ["run", *workspace.data, *workspace.small, "--method", "chn", "--settings", settings]
+    called = cmh(*command)
     assert called.status == 2
-    told = called.err.splitlines()[-1]
-    assert told.startswith("cmh: "), told
-    assert "lower the learning rate" in told
+    message, *rest = called.err[called.err.index("cmh: ") :].splitlines()
+    assert re.search(r"in phase '\w+', step \d+ of epoch \d+ .*lower the learning rate", message)
+    places = dict(line.strip().split(": ", 1) for line in rest if line.startswith("  "))
+    assert Path(places["Ray"].split(" ")[0]).is_dir()
+    assert places["Prefect"].startswith("prefect flow-run inspect ")
+    assert "docs/debugging.md" in rest[-1]
+    assert "Traceback" not in called.err
     assert not any("chn" in row["address"] for row in cmh("ls", "model", "--json").rows)
+    whole = cmh("--debug", *command)
+    assert whole.status == 2
+    assert "Traceback on the worker of rank 0" in whole.err
+    assert "training/trainer.py" in whole.err
 
 
 @pytest.mark.slow
