@@ -2,7 +2,7 @@
 
 VENV   := .venv
 BIN    := $(VENV)/bin
-PYTHON ?= $(firstword $(foreach p,python3.11 python3 python,$(if $(shell $(p) -c 'import sys; print(sys.version_info[:2] == (3, 11) or "")' 2>/dev/null),$(p))))
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3 python,$(if $(shell $(p) -c 'import sys; print((3, 11) <= sys.version_info[:2] <= (3, 13) or "")' 2>/dev/null),$(p))))
 
 # Analytics off; one home for downloads, artifacts and Prefect's database.
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -10,7 +10,7 @@ export DO_NOT_TRACK := 1
 export CMH_HOME ?= $(CURDIR)/.cmh
 export PREFECT_HOME ?= $(CMH_HOME)/prefect
 
-.PHONY: demo test test-slow lint install constraints bench clean help
+.PHONY: demo test test-slow check format docs install constraints bench clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -27,11 +27,18 @@ test: install  ## the tests, except those that take longer than seconds
 test-slow: install  ## the others: whole runs, clusters, servers, kills
 	$(BIN)/pytest -m slow
 
-lint: install  ## format, lint, types, import contracts
+check: install  ## what CI checks before the tests: format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+format: install  ## format the code and mend what can be mended by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: install  ## build the documentation into site/; a dead link or name is an error
+	$(BIN)/mkdocs build --strict
 
 bench: install  ## time metrics and search beside their peers
 	$(BIN)/python -m tests.bench
@@ -39,7 +46,7 @@ bench: install  ## time metrics and search beside their peers
 install: $(VENV)/.installed  ## virtual environment with the pinned dependencies
 
 $(VENV)/.installed: pyproject.toml infra/constraints.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 is missing: install it (Debian: apt install python3.11-venv; macOS: brew install python@3.11; anywhere: uv python install 3.11) or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is missing: install one (Debian: apt install python3.11-venv; macOS: brew install python@3.11; anywhere: uv python install 3.11) or name it: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing: apt install python3.11-venv"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned dependencies into $(VENV) (about 7 GB with torch; a few minutes) ..."

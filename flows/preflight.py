@@ -84,6 +84,7 @@ def _check_data(run: Run) -> None:
         paths = {"images": experiment.images.expanduser(), "items": experiment.items.expanduser()}
         for _ in readers.load("folder").read(paths, {}):  # no image is opened yet
             pass
+    readers.check(entry.reader)
     if run.brings_features:
         if experiment.limit is not None:
             raise ValueError(f"{entry.name} brings features and is taken whole; leave out --limit")

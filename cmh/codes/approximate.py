@@ -3,7 +3,7 @@
 It looks only into the lists whose centres are nearest to the query, so it misses some neighbours: `recall`
 measures how many on codes of your own, before you rely on it.  Below a million codes exact search is
 hardly slower.  Items appended to the exact index later are not in the lists.  FAISS is optional: `pip install
-faiss-cpu`.
+cmh[faiss]`.
 
 Shape suffixes: Q = queries, P = bytes of a code, k = neighbours.
 """
@@ -68,6 +68,6 @@ def _faiss() -> Any:
         import faiss
     except ImportError as error:
         raise ImportError(
-            "approximate search needs FAISS: pip install faiss-cpu (or search exactly)"
+            "approximate search needs FAISS: pip install 'cmh[faiss]' (or search exactly)"
         ) from error
     return faiss

@@ -6,6 +6,7 @@ draws one file after the other, and is replaced when it dies.
 """
 
 import atexit
+import importlib.util
 import os
 import re
 import resource
@@ -37,6 +38,7 @@ def draw(data: bytes, width: int) -> bytes:
     Raises: ValueError if it is too large, refers to something outside itself, cannot be drawn, or takes too
     long or too much memory.
     """
+    check_installed()
     if len(data) > MAX_BYTES:
         raise ValueError(f"SVG of {len(data)} bytes; at most {MAX_BYTES} are rendered")
     found = _FORBIDDEN.search(data)
@@ -110,6 +112,16 @@ class _Renderer:
 _renderer, _lock = _Renderer(), threading.Lock()
 atexit.register(_renderer.stop)
 os.register_at_fork(after_in_child=_renderer.forget)
+
+
+def check_installed() -> None:
+    """Refuse to go on without the renderer.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    if importlib.util.find_spec("resvg_py") is None:
+        raise ValueError("drawings (SVG) need resvg-py; pip install 'cmh[svg]'")
 
 
 def _serve() -> None:

@@ -74,7 +74,7 @@ class SCAHN(Towers):
             "beta": 0.5,
             "relevant_weight": "balanced",
             "text": "words",
-            "keep": "least",  # better on emoji, see FIGURES.md
+            "keep": "least",  # better on emoji, see docs/figures.md
         }
     )
     VARIANTS = MappingProxyType({"without_attention": {"attention": False}, "last_stage": {"stages": 1}})

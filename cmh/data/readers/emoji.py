@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cmh.data.archives import read_tar
+from cmh.data.svg import check_installed as check_installed  # emoji are drawings
 from cmh.data.records import Record
 
 ALIAS_DEPTH = 5  # Iconify: an alias may point to an alias; longer chains are loops
