@@ -47,7 +47,7 @@ def open_collection(folder: Path) -> Engine:
 
 
 def all_codes(folder: Path) -> Index:
-    """All codes of a collection, with their names as ids.
+    """Return all codes of a collection, with their names as ids.
 
     Raises:
         ValueError: there is none, or nothing is in it.
@@ -64,7 +64,11 @@ def is_collection(folder: Path) -> bool:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """Read collection.json.  Raises: ValueError if there is none, or it is of another format."""
+    """Read collection.json.
+
+    Raises:
+        ValueError: if there is none, or it is of another format.
+    """
     if not is_collection(folder):
         raise ValueError(f"{folder} is no collection; make one with `cmh index photos/ --to {folder}`")
     about: dict[str, Any] = json.loads((folder / "collection.json").read_text())

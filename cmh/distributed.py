@@ -16,17 +16,17 @@ from torch import Tensor, nn
 
 
 def world_size() -> int:
-    """Number of workers that train together; 1 outside a process group."""
+    """Return number of workers that train together; 1 outside a process group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This worker's number, 0 to world_size() - 1."""
+    """Return this worker's number, 0 to world_size() - 1."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def gather(x_BK: Tensor) -> Tensor:
-    """All workers' rows (B * W, ...) in the order of the global batch; differentiable.
+    """Gather all workers' rows (B * W, ...) in the order of the global batch; differentiable.
 
     The gradient of a row is the sum of what all workers ask of it.  A loss that every worker computes on
     gathered rows has, after averaging over workers, the gradient it has on one worker.

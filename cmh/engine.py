@@ -35,7 +35,7 @@ class Hit:
     row: int | None = None
 
     def shown(self) -> dict[str, Any]:
-        """As a row of a table."""
+        """Return the hit as a row of a table."""
         return {key: value for key, value in asdict(self).items() if key != "row"}
 
 
@@ -50,7 +50,7 @@ class Engine:
     image: Callable[[int], Image]  # row → uint8 (H, W, 3); of items that are images
 
     def for_words(self, words: str, top: int = 10, bits: int | None = None) -> list[Hit]:
-        """The items nearest to a text.
+        """Return the items nearest to a text.
 
         Raises:
             ValueError: the model knows no word of it.
@@ -64,11 +64,11 @@ class Engine:
         return self._items(self.model.encode_texts([words]), top, bits)
 
     def for_image(self, image: Image, top: int = 10, bits: int | None = None) -> list[Hit]:
-        """The items nearest to an image, uint8 (H, W, 3)."""
+        """Return the items nearest to an image, uint8 (H, W, 3)."""
         return self._items(self.model.encode_images([image]), top, bits)
 
     def words_for(self, image: Image, top: int = 10, bits: int | None = None) -> list[Hit]:
-        """The words of the vocabulary, each taken as a text of its own, nearest to an image."""
+        """Return the words of the vocabulary, each taken as a text of its own, nearest to an image."""
         hits = self._words.search(self.model.encode_images([image]), top, prefix=bits)
         return [
             Hit("word", rank, int(distance), word, "")
@@ -76,7 +76,7 @@ class Engine:
         ]
 
     def sheet(self, title: str, hits: list[Hit]) -> bytes:
-        """PNG of the images found.
+        """Return PNG of the images found.
 
         Raises:
             ValueError: the items are texts.

@@ -79,7 +79,7 @@ class Model:
         return np.array(self.facts.order, np.int64)
 
     def to(self, device: torch.device | str) -> "Model":
-        """The same model, moved in place."""
+        """Return the same model, moved in place."""
         self.method.to(device)
         self.backbone.to(device)
         if self.text_network is not None:
@@ -88,7 +88,9 @@ class Model:
 
     @torch.inference_mode()
     def encode_images(self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[Any]:
-        """Packed codes (B, P) of uint8 RGB images (H, W, 3) of any size, cut and resized as in preprocessing.
+        """Return packed codes (B, P) of uint8 RGB images (H, W, 3) of any size.
+
+        They are cut and resized as in preprocessing.
 
         Of a real-valued method, embeddings (B, K) float32.
 
@@ -101,13 +103,16 @@ class Model:
     def attended(
         self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
     ) -> NDArray[np.float32] | None:
-        """(B, H, W) in [0, 1]: how much each place of the images counts; None if the method chooses none."""
+        """Return how much each place of the images counts, (B, H, W) in [0, 1].
+
+        None: the method chooses no places.
+        """
         weight_BHW = self.method.attended(self._read(image_BHWC))
         return None if weight_BHW is None else weight_BHW.float().cpu().numpy()
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> NDArray[Any]:
-        """Packed codes (B, P) of texts, or embeddings.
+        """Return packed codes (B, P) of texts, or embeddings.
 
         Words outside the vocabulary do not count, unless a network reads the texts.
 
@@ -128,7 +133,10 @@ class Model:
         return self._codes(self.method.encode_text(to_text(read, self._device)))
 
     def knows(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """(B,) whether anything of a text bears on its code: a word of the vocabulary; of a network, any."""
+        """Return (B,) whether anything of a text bears on its code.
+
+        That is a word of the vocabulary; a text network reads any text.
+        """
         if self.text_network is not None:
             return np.array([bool(text.strip()) for text in texts], np.bool_)
         known_B: NDArray[np.bool_] = bag_of_words(texts, self.vocabulary).max(1, initial=0) > 0
@@ -139,13 +147,13 @@ class Model:
         return encoding.device_of(self.method)
 
     def _read(self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Stages:
-        """What the method's image tower reads of these images."""
+        """Return what the method's image tower reads of these images."""
         resized = np.stack([_resize(image, self.facts) for image in image_BHWC])
         pixels = to_stages((resized,), self._device)
         return pixels if self.facts.grid is None else self._features(pixels)
 
     def _features(self, pixels: Stages) -> Stages:
-        """The stage maps as a features artifact holds them: pooled in float32, maps rounded to float16."""
+        """Return stage maps as a features artifact holds them: pooled in float32, maps rounded to float16."""
         assert self.facts.grid is not None
         maps = [adaptive_avg_pool2d(stage, self.facts.grid) for stage in self.backbone(*pixels)]
         return tuple(stage if self.facts.grid == 1 else stage.half().float() for stage in maps)
@@ -165,7 +173,7 @@ def build(
     text_dim: int,
     labels: int,
 ) -> Method:
-    """The method with fresh weights by torch's generator; a frozen backbone stays outside of it.
+    """Return the method with fresh weights by torch's generator; a frozen backbone stays outside of it.
 
     Raises:
         ValueError: unknown method or settings.
@@ -178,7 +186,10 @@ def build(
 def facts(
     method: str, built: Method, settings: dict[str, Any], backbone: str, pretrained: str, **others: Any
 ) -> Facts:
-    """`Facts` of a trained method; `others` are grid, both sizes, text, text_dim, labels and length."""
+    """Return `Facts` of a trained method.
+
+    The others are grid, both sizes, text, text_dim, labels and length.
+    """
     significance_K = encoding.bit_significance(built)
     return Facts(
         method=method,
@@ -247,7 +258,10 @@ def load(folder: Path) -> Model:
 
 
 def _backbone_prefix(model: Model) -> str | None:
-    """What the names of the backbone's tensors begin with in the method; None if it is not part of it."""
+    """Return how the names of the backbone's tensors begin in the method.
+
+    None: the backbone is not part of it.
+    """
     found = [f"{name}." for name, module in model.method.named_modules() if module is model.backbone]
     return found[0] if found else None
 
@@ -257,7 +271,7 @@ def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _resize(image_HWC: NDArray[np.uint8], facts: Facts) -> NDArray[np.uint8]:
-    """By way of the size that images are stored at, as those of the dataset went."""
+    """Return resize by way of the stored size, as the images of the dataset were."""
     if image_HWC.ndim != 3 or image_HWC.shape[2] != 3 or image_HWC.dtype != np.uint8:
         raise ValueError(
             f"an image is uint8 (H, W, 3), got {image_HWC.dtype} {image_HWC.shape}; convert it to RGB"

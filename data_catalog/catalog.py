@@ -171,7 +171,7 @@ class Entry(Strict):
         return self.model_copy(update={"sources": {**self.sources, **here}})
 
     def differing_counts(self, **found: int) -> str:
-        """What was counted otherwise than in `counts`, in words; empty if nothing was."""
+        """Return what was counted otherwise than in `counts`, in words; empty if nothing was."""
         return ", ".join(
             f"{count} {what} in place of {self.counts[what]}"
             for what, count in found.items()
@@ -189,15 +189,16 @@ class Weights(Strict):
 
 
 def available() -> list[str]:
-    """Names of the datasets in the catalog."""
+    """Return names of the datasets in the catalog."""
     others = ("paper_figures", "weights")
     return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in others)
 
 
 def load(name: str | Path) -> Entry:
-    """The entry of that name, or in that YAML file.
+    """Return the entry of that name, or in that YAML file.
 
-    Raises: CatalogError naming the file, the field and what is allowed.
+    Raises:
+        CatalogError: naming the file, the field and what is allowed.
     """
     if str(name).endswith((".yaml", ".yml")):
         return _parse(Entry, _read_yaml(Path(name)), Path(name))
@@ -211,7 +212,11 @@ def load(name: str | Path) -> Entry:
 
 
 def weights(name: str) -> Weights:
-    """The catalogued pretrained weights of a backbone.  Raises: CatalogError."""
+    """Return the catalogued pretrained weights of a backbone.
+
+    Raises:
+        CatalogError: see the message.
+    """
     path = FOLDER / "weights.yaml"
     known = _read_yaml(path)
     if name not in known:
@@ -220,7 +225,7 @@ def weights(name: str) -> Weights:
 
 
 def folder_entry(images: str | Path, items: str | Path, **changes: Any) -> Entry:
-    """An entry for the user's own data: a folder of images and a table of their texts and labels.
+    """Return an entry for the user's own data: a folder of images and a table of their texts and labels.
 
     `changes` replaces fields, e.g. `split={"query": 0.2, "validation": 0.1, "train": 1.0}`.
     """

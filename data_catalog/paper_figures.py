@@ -21,7 +21,7 @@ class Figure(NamedTuple):
 
 
 def figures(dataset: str) -> list[Figure]:
-    """Everything printed for a dataset, in the order of the file; nothing for datasets of our own."""
+    """Return everything printed for a dataset, in the order of the file; nothing for datasets of our own."""
     return [
         Figure(dataset, method, bits, direction, value, paper["source"])
         for paper in yaml.safe_load((FOLDER / "paper_figures.yaml").read_text())

@@ -198,14 +198,14 @@ def _figures(metrics: pa.Table, one: ComparedRun, bits: int, direction: str) -> 
 
 
 def _ndcg(metrics: pa.Table, direction: str, bits: int, ranking: str | None) -> float | None:
-    """As the report has it: of codes as they are stored, and of no other ranking."""
+    """Read NDCG@100 as the report has it: of codes as they are stored, and of no other ranking."""
     rows = report.select(metrics, "ndcg_at_100", ranking or report.STORED[0])
     found = [row["value"] for row in rows if (row["direction"], row["bits"]) == (direction, bits)]
     return found[0] if found else None
 
 
 def _minutes(store: Store, model: Ref) -> float | None:
-    """Of training, as the model's logs have it."""
+    """Read the minutes of training from the model's logs."""
     reading = artifacts.open_artifact(store, model)
     if "logs/seconds.json" not in reading.files:
         return None
@@ -248,7 +248,10 @@ def tables(store: Store, draft: Draft, runs: pa.Table, datasets: tuple[str, ...]
 
 
 def _draw(draft: Draft, summed: pa.Table, runs: pa.Table, dataset: str) -> list[str]:
-    """MAP by length, a line per method; of a single length, a row per method.  Returns what shows it."""
+    """Draw MAP by length, a line per method; of a single length, a row per method.
+
+    Returns the lines of the page that show the figure.
+    """
     lines: dict[str, dict[str, dict[int, tuple[float, float, float]]]] = {d: {} for d in report.CROSS_MODAL}
     for row in summed.to_pylist():
         ours = {"dataset": dataset, "metric": "map", "source": None}

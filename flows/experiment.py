@@ -21,7 +21,7 @@ class _Settings(BaseModel):
 
 
 def _from_anywhere(weights: str) -> str:
-    """A file by its absolute path: workers have other folders to start from, and know no "~"."""
+    """Return a file by its absolute path: workers have other folders to start from, and know no "~"."""
     return weights if weights in ("default", "none") else str(Path(weights).expanduser().absolute())
 
 
@@ -198,5 +198,5 @@ class Resources(_Settings):
 
 
 def emoji() -> Experiment:
-    """SCAHN on emoji, the backbone frozen: what `cmh demo` runs."""
+    """Return SCAHN on emoji, the backbone frozen: what `cmh demo` runs."""
     return Experiment()

@@ -57,8 +57,10 @@ def add(store: Store, source: Path, to: Path, model: str | None, resources: Reso
     """Add a folder of images, or a text file of one text a line, to the collection in the folder `to`.
 
     model: address of a model in the store, where the collection is new; None: the newest.
-    Raises: ValueError if `source` is neither, or `to` holds something else or items of the other kind, or
-    the model cannot be searched with.
+
+    Raises:
+        ValueError: if `source` is neither, or `to` holds something else or items of the other kind, or the
+            model cannot be searched with.
     """
     what: Side = "image" if source.is_dir() else "text"
     named = _images(source) if what == "image" else _texts(source)
@@ -100,7 +102,7 @@ def _images(folder: Path) -> dict[str, Path]:
 
 
 def _texts(file: Path) -> dict[str, None]:
-    """The texts of a file, in their order, each once."""
+    """Return the texts of a file, in their order, each once."""
     if not file.is_file() or file.suffix.lower() != ".txt":
         raise ValueError(
             f"{file} is neither a folder of images nor a .txt file with one text a line; give one of these"
@@ -181,7 +183,7 @@ def _task(names: Sequence[str]) -> Task:
 def _gathered(
     names: Sequence[str], found: Sequence[tuple[Codes, dict[str, str]]]
 ) -> tuple[Codes, list[str], dict[str, str]]:
-    """One part, of what its tasks gave in their order."""
+    """Return one part, of what its tasks gave in their order."""
     rejected = {name: reason for _, bad in found for name, reason in bad.items()}
     kept = [name for name in names if name not in rejected]
     return np.concatenate([codes_NP for codes_NP, _ in found]), kept, rejected
@@ -192,7 +194,7 @@ def _on_worker(provided: str, task: Task) -> tuple[Codes, dict[str, str]]:
 
 
 def _encode(model: Model, task: Task) -> tuple[Codes, dict[str, str]]:
-    """Codes (n, P) of the images that can be read, in their order, and why the others cannot."""
+    """Return codes (n, P) of the images that can be read, in their order, and why the others cannot."""
     images, rejected = [], {}
     for name, path in zip(task.names, task.paths, strict=True):
         try:

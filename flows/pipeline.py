@@ -42,12 +42,12 @@ class Stage:
 
 
 def _source(refs: Refs) -> Ref:
-    """What training reads of the images: features of them, or themselves."""
+    """Return what training reads of the images: features of them, or themselves."""
     return refs.get("features") or refs["images"]
 
 
 def _read_texts(refs: Refs) -> Ref:
-    """The dataset as the method reads it: with features of its texts, or with words."""
+    """Return the dataset as the method reads it: with features of its texts, or with words."""
     return refs.get("texts") or refs["dataset"]
 
 

@@ -25,7 +25,7 @@ _EVERY = 2.0  # seconds between updates of a progress artifact; each is a reques
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Advance]:
-    """Progress of a long stage, on the terminal and, within a run, in the Prefect UI."""
+    """Show the progress of a long stage on the terminal and, within a run, in the Prefect UI."""
     with logging.progress(description, total) as advance:
         if TaskRunContext.get() is None and FlowRunContext.get() is None:
             yield advance
@@ -52,7 +52,7 @@ def note_flow_run() -> None:
 
 
 def report(store: Store, ref: Ref) -> None:
-    """The MAP table, the figures and the page of a report, as artifacts of the run."""
+    """Show the MAP table, the figures and the page of a report, as artifacts of the run."""
     reading = artifacts.open_artifact(store, ref)
     key = ref.name.lower().replace("_", "-").replace(".", "-")  # Prefect allows a-z, 0-9 and -
     create_table_artifact(
@@ -69,7 +69,7 @@ def report(store: Store, ref: Ref) -> None:
 
 
 def links(store: Store, refs: Sequence[Ref]) -> None:
-    """Where the artifacts of the run lie, and the command that brings each to one's own machine."""
+    """Show where the artifacts of the run lie, and the command that brings each to one's own machine."""
     rows = "\n".join(f"| {r.kind} | `{store.url}/{r.address}` | `cmh pull {r.address}` |" for r in refs)
     create_markdown_artifact(
         f"| artifact | where | bring it here |\n|---|---|---|\n{rows}\n",

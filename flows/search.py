@@ -47,7 +47,7 @@ def open_run(store: Store, address: str | None = None) -> Engine:
 
 
 def read_codes(store: Store, address: str | None) -> tuple[Reading, zarr.Group, pa.Table]:
-    """A codes artifact (None: the newest), its packed codes, and the items that they are of.
+    """Return a codes artifact (None: the newest), its packed codes, and the items that they are of.
 
     Raises:
         ValueError: no codes there, or embeddings.
@@ -69,7 +69,7 @@ def read_codes(store: Store, address: str | None) -> tuple[Reading, zarr.Group, 
 
 
 def all_codes(store: Store, address: str, side: Side) -> Index:
-    """All codes of one side of a run, with the ids of its items."""
+    """Return all codes of one side of a run, with the ids of its items."""
     codes, packed, items = read_codes(store, address)
     bits = codes.read_json("codes.json")["bits"]
     return Index(schema.array(packed, side)[:], bits, np.array(items["id"].to_pylist()))

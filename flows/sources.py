@@ -22,7 +22,11 @@ Result = TypeVar("Result")
 
 
 def paths(entry: Entry, advance: Advance | None = None) -> dict[str, Path]:
-    """Fetch every source that is not here yet; `advance(1)` after each.  Raises: FetchError."""
+    """Fetch every source that is not here yet; `advance(1)` after each.
+
+    Raises:
+        FetchError: see the message.
+    """
 
     def fetched(source: Source) -> Path:
         found = _fetch(source)
@@ -34,13 +38,13 @@ def paths(entry: Entry, advance: Advance | None = None) -> dict[str, Path]:
 
 
 def weights(name: str) -> Path:
-    """The file with the catalogued weights of a backbone, fetched if need be."""
+    """Return the file with the catalogued weights of a backbone, fetched if need be."""
     found = catalog.weights(name)
     return fetch.member(_fetch(found.source), found.member, found.sha256)
 
 
 def network_weights(network: BackboneSettings | TextSettings) -> str:
-    """What loads a network: "default", "none" or a file, fetched if its identity is the file's."""
+    """Return what loads a network: "default", "none" or a file, fetched if its identity is the file's."""
     if network.weights != "default":
         return network.weights
     match backbones.spec(network.name).default:
@@ -53,7 +57,10 @@ def network_weights(network: BackboneSettings | TextSettings) -> str:
 
 
 def identity_of_weights(network: BackboneSettings | TextSettings) -> str:
-    """What tells a network's weights apart; only CLIP's are fetched for it, as no version fixes them."""
+    """Return what tells a network's weights apart.
+
+    CLIP's are fetched for it, as no version fixes them; others are not.
+    """
     if network.weights == "none":
         return "none"
     if network.weights != "default":
@@ -68,9 +75,10 @@ def identity_of_weights(network: BackboneSettings | TextSettings) -> str:
 
 
 def checksums(entry: Entry) -> dict[str, str]:
-    """What identifies each source's content; nothing is fetched for it, but local files are read.
+    """Return what identifies each source's content; nothing is fetched for it, but local files are read.
 
-    Raises: FetchError naming every local source that is not here.
+    Raises:
+        FetchError: naming every local source that is not here.
     """
     return _for_each_source(entry, _checksum)
 
@@ -122,7 +130,7 @@ def _checksum(source: Source) -> str:
 
 
 def file_or_folder(path: Path) -> str:
-    """SHA-256 of a file, or over the names and contents of all files below a folder.
+    """Return SHA-256 of a file, or over the names and contents of all files below a folder.
 
     Left out are files that are hidden, or in a hidden folder, and what cmh itself keeps: neither is data.
     """
@@ -144,6 +152,6 @@ def file_or_folder(path: Path) -> str:
 
 @lru_cache(maxsize=1 << 20)
 def _sha256(path: Path, *_version: int) -> str:
-    """A run asks several times for the same checksum, and a folder may hold 20 GB."""
+    """Return a run asks several times for the same checksum, and a folder may hold 20 GB."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

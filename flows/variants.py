@@ -40,13 +40,13 @@ class Variant:
     ranking: str | None = None
 
     def lengths_to_train(self, bits: Sequence[int]) -> dict[int, tuple[int, ...]]:
-        """The lengths to train, each with the lengths that are read from its report."""
+        """Return the lengths to train, each with the lengths that are read from its report."""
         if self.ranking is None:
             return {length: (length,) for length in bits}
         return {max(bits): tuple(bits)}
 
     def prefixes(self, bits: Sequence[int]) -> dict[str, float]:
-        """The weights of a nested code's shorter lengths, alike; none of a code that is not nested.
+        """Return the weights of a nested code's shorter lengths, alike; none of a code that is not nested.
 
         Raises:
             ValueError: a nested code of one length.
@@ -63,7 +63,7 @@ class Variant:
 
 
 def parse(name: str) -> Variant:
-    """The contender of this name.
+    """Return the contender of this name.
 
     Raises:
         ValueError: no such method, or it has no such variant.
@@ -81,7 +81,11 @@ def parse(name: str) -> Variant:
 
 
 def variants(method: str) -> dict[str, str]:
-    """What may follow `method:`, and what it means.  Raises: ValueError if there is no such method."""
+    """Return what may follow `method:`, and what it means.
+
+    Raises:
+        ValueError: if there is no such method.
+    """
     cls = methods.load(method)
     changes = {
         name: ", ".join(f"{key}={value!r}" for key, value in settings.items())

@@ -36,9 +36,10 @@ from infra.stores import home, open_store
 
 
 def lookup(store: Store, target: Target) -> Ref | None:
-    """The artifact that `target` asks for; None only if the store answered that it has none.
+    """Return the artifact that `target` asks for; None only if the store answered that it has none.
 
-    Raises: StorageError if the store cannot be asked, ArtifactError if what is there is damaged.
+    Raises:
+        StorageError: if the store cannot be asked, ArtifactError if what is there is damaged.
     """
     try:
         manifest = manifests.read(store, target.address)
@@ -55,7 +56,9 @@ def write(store: Store, target: Target, *, run: dict[str, Any] | None = None) ->
 
     `run` (and `draft.run`) holds times and hardware; it is kept in the manifest, outside identity and
     content.  After an error the finished parts stay for the next attempt, the rest for `transfer.gc`.
-    Raises: ArtifactError if another process published the same target with other content meanwhile.
+
+    Raises:
+        ArtifactError: if another process published the same target with other content meanwhile.
     """
     draft = Draft(store, target, run)
     yield draft
@@ -79,11 +82,11 @@ class Reading:
         return self.manifest.files
 
     def path(self, rel: str) -> str:
-        """The place of the file or folder `rel` in the store."""
+        """Return the place of the file or folder `rel` in the store."""
         return f"{self.manifest.prefix}/{checked(rel)}"
 
     def read_bytes(self, rel: str) -> bytes:
-        """The file, whole and verified."""
+        """Return the file, whole and verified."""
         file = self._listed(rel)
         data = self.store.read_bytes(self.path(rel))
         if hashlib.sha256(data).hexdigest() != file.sha256:
@@ -91,18 +94,18 @@ class Reading:
         return data
 
     def open(self, rel: str) -> IO[bytes]:
-        """The file, verified, as a stream in memory."""
+        """Return the file, verified, as a stream in memory."""
         return io.BytesIO(self.read_bytes(rel))
 
     def read_json(self, rel: str) -> Any:
         return json.loads(self.read_bytes(rel))
 
     def read_table(self, rel: str) -> pa.Table:
-        """A Parquet file."""
+        """Return a Parquet file."""
         return pq.read_table(pa.BufferReader(self.read_bytes(rel)))
 
     def zarr(self, rel: str) -> ZarrStore:
-        """A read-only Zarr store.
+        """Return a read-only Zarr store.
 
         No file may be missing or cut short, as Zarr would read zeros in its place.  What is in the chunks is
         checked by Zarr as it reads them, if the arrays were written with crc32c, and by `verify`.
@@ -121,7 +124,7 @@ class Reading:
         return self.store.zarr(below)
 
     def local(self, rel: str | None = None) -> Path:
-        """A verified file, or the folder of all files, on this machine; fetched if it is elsewhere."""
+        """Return a verified file, or the folder of all files, on this machine; fetched if it is elsewhere."""
         store = self.store
         if store.local_path("") is None:
             store = open_store(str(home() / "cache"))
@@ -132,7 +135,7 @@ class Reading:
         return place
 
     def part_digest(self, rel: str) -> str:
-        """SHA-256 over the names and checksums of all files below the folder `rel`."""
+        """Return SHA-256 over the names and checksums of all files below the folder `rel`."""
         return manifests.content(self.files, below=rel)
 
     def _listed(self, rel: str) -> File:
@@ -144,7 +147,8 @@ class Reading:
 def open_artifact(store: Store, which: Ref | str) -> Reading:
     """Read the artifact at an address, or the very one that a reference means.
 
-    Raises: FileNotFoundError if there is none, ArtifactError if it is damaged or has other content.
+    Raises:
+        FileNotFoundError: if there is none, ArtifactError if it is damaged or has other content.
     """
     address = which if isinstance(which, str) else which.address
     try:
@@ -167,7 +171,8 @@ class Problem:
 def verify(store: Store, which: Ref | str) -> list[Problem]:
     """Read every file of the artifact and say what does not match; nothing if all does.
 
-    Raises: FileNotFoundError if there is no manifest, StorageError if the store cannot be asked.
+    Raises:
+        FileNotFoundError: if there is no manifest, StorageError if the store cannot be asked.
     """
     address = which if isinstance(which, str) else which.address
     try:
@@ -191,17 +196,23 @@ def verify(store: Store, which: Ref | str) -> list[Problem]:
 
 
 def list_artifacts(store: Store, kind: str | None = None) -> list[Manifest]:
-    """The manifests of all published artifacts, by address.  Raises ArtifactError at a damaged one."""
+    """Return the manifests of all published artifacts, by address.  Raises ArtifactError at a damaged one."""
     return [manifests.read(store, address) for address in published(store, kind)]
 
 
 def published(store: Store, kind: str | None = None) -> list[str]:
-    """Every address that holds a whole artifact, or a damaged one; not those of unfinished attempts."""
+    """Return every address that holds a whole artifact, or a damaged one.
+
+    Unfinished attempts are left out.
+    """
     return [one for one in addresses(store, kind) if store.exists(f"{one}/{MANIFEST}")]
 
 
 def addresses(store: Store, kind: str | None = None) -> list[str]:
-    """Every address at which something was published or begun; folders of others in the store are none."""
+    """Return every address at which something was published or begun.
+
+    Folders of others in the store are left out.
+    """
     found = [
         f"{one}/{name}/{identity}"
         for one in ([kind] if kind else store.folders(""))
@@ -236,7 +247,7 @@ def _mismatch(store: Store, path: str) -> ArtifactError:
 
 
 def newest(store: Store, kind: str) -> str:
-    """Address of the artifact of a kind that was written last.
+    """Return address of the artifact of a kind that was written last.
 
     Raises:
         ValueError: there is none.

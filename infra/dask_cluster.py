@@ -38,13 +38,17 @@ def connect(
     memory_limit: str | float = "auto",
     dashboard: str = DASHBOARD,
 ) -> Iterator[Client]:
-    """A client of the cluster at `address` ("tcp://host:8786"), or of one started here for the `with` block.
+    """Yield a client of the cluster at `address`, or of one started here for the block.
+
+    An address is such as "tcp://host:8786".
 
     workers, threads, memory_limit (per worker; "auto": its share of the machine) and dashboard are for the
     cluster started here; at an address, its owner has set them.
     A worker that dies is started again, unless it died while starting; tasks of a cluster started here fail
     when there has been no worker for NO_WORKERS.
-    Raises: OSError if nobody answers at `address`, ValueError if the versions there are not those here.
+
+    Raises:
+        OSError: if nobody answers at `address`, ValueError if the versions there are not those here.
     """
     if address is not None:
         with Client(address, timeout="8s") as client:
@@ -86,7 +90,7 @@ def map_parts(
     describe: Callable[[Part], str] = str,
     on_done: Callable[[Part, Result], None] | None = None,
 ) -> list[Result]:
-    """function(part) of every part, on the workers, in the order of `parts`.
+    """Return function(part) of every part, on the workers, in the order of `parts`.
 
     A part is as large as a shard, and writes what it makes itself: part and result are small.  The parts of a
     worker that died run again elsewhere, so a part must come out the same when it is run twice.
@@ -136,7 +140,7 @@ def on_every_worker(client: Client, factory: Callable[[], Any]) -> Iterator[str]
 
 
 def worker_object(name: str) -> Any:
-    """On a worker: what the factory of `provided` returned there."""
+    """Return on a worker what the factory of `on_every_worker` returned there."""
     if name not in _resources:
         raise RuntimeError(f"no resource {name!r} on this worker; use it within dask_cluster.provided")
     return _resources[name]

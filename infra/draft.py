@@ -52,7 +52,7 @@ class Draft:
         return self._ref
 
     def path(self, rel: str) -> str:
-        """The place of the file `rel` in the store."""
+        """Return the place of the file `rel` in the store."""
         return f"{self.prefix}/{checked(rel)}"
 
     def open(self, rel: str, mode: Literal["rb", "wb"] = "wb") -> AbstractContextManager[IO[bytes]]:
@@ -63,20 +63,23 @@ class Draft:
         self.store.write_bytes(self.path(rel), data)
 
     def write_json(self, rel: str, value: Any) -> None:
-        """One JSON value, sorted keys, readable."""
+        """Write one JSON value, keys sorted, readable."""
         manifests.canonical(value)  # refuses NaN and what is not JSON
         self.write_bytes(
             rel, (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
         )
 
     def write_table(self, rel: str, table: pa.Table) -> None:
-        """A Parquet file."""
+        """Write a Parquet file."""
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         self.write_bytes(rel, buffer.getvalue())
 
     def zarr(self, rel: str) -> ZarrStore:
-        """A writable Zarr store at `rel`, for this and other processes.  One task writes whole shards."""
+        """Return a writable Zarr store at `rel`, for this and other processes.
+
+        One task writes whole shards.
+        """
         return self.store.zarr(self.path(rel), read_only=False)
 
     def add_tree(self, folder: Path, rel: str = "") -> None:
@@ -87,7 +90,10 @@ class Draft:
                 shutil.copyfileobj(source, target)
 
     def part(self, name: str) -> bool:
-        """Whether this part is done: by this attempt, or by an abandoned one whose files still match."""
+        """Return whether this part is done.
+
+        It is, by this attempt, or by an abandoned one whose files still match.
+        """
         if name not in self._parts:
             for nonce in self._attempts():
                 if self._adopt(name, nonce):
@@ -106,7 +112,7 @@ class Draft:
         self._record(name, found)
 
     def publish(self) -> Ref:
-        """Checksum every file and write the manifest; called once, by `artifacts.write`."""
+        """Return checksum every file and write the manifest; called once, by `artifacts.write`."""
         files = self._files()
         self.store.flush([self.path(rel) for rel in files])
         ours = Manifest(
@@ -128,7 +134,7 @@ class Draft:
         return ours.ref
 
     def _concede(self, ours: Manifest) -> None:
-        """Another attempt published first: agree with it, or fail."""
+        """Agree with an attempt that published first, or fail."""
         theirs = manifests.read(self.store, self.target.address)
         if theirs.data == ours.data:
             return  # it was us: the answer to our first request was lost and the request repeated
@@ -157,7 +163,7 @@ class Draft:
         return dict(sorted(known.items()))
 
     def _attempts(self) -> list[str]:
-        """Nonces of the other attempts at this artifact that have finished parts; asked once."""
+        """Return nonces of the other attempts at this artifact that have finished parts; asked once."""
         if self._abandoned is None:
             folders = self.store.folders(self.target.address)
             self._abandoned = [name.removeprefix("parts-") for name in folders if name.startswith("parts-")]

@@ -41,7 +41,7 @@ class FetchError(ValueError):
 
 
 def npm(package: str, version: str, integrity: str, *, progress: Progress | None = None) -> Path:
-    """The tarball of an npm package, checked against `integrity` ("sha512-<base64>")."""
+    """Return the tarball of an npm package, checked against `integrity` ("sha512-<base64>")."""
     final = downloads() / f"{package.removeprefix('@').replace('/', '-')}-{version}.tgz"
     expected = base64.b64decode(integrity.removeprefix("sha512-")).hex()
     what = f"npm {package}@{version}"
@@ -54,7 +54,7 @@ def npm(package: str, version: str, integrity: str, *, progress: Progress | None
 
 
 def pypi(package: str, version: str, sha256: str, *, progress: Progress | None = None) -> Path:
-    """The wheel of a PyPI package, checked against `sha256`."""
+    """Return the wheel of a PyPI package, checked against `sha256`."""
     final = downloads() / f"{package}-{version}.whl"
     what = f"PyPI {package}=={version}"
     if _cached(final, "sha256", sha256):
@@ -66,7 +66,7 @@ def pypi(package: str, version: str, sha256: str, *, progress: Progress | None =
 
 
 def url(address: str, sha256: str, *, progress: Progress | None = None) -> Path:
-    """One file behind http(s); an interrupted download goes on where it stopped."""
+    """Return one file behind http(s); an interrupted download goes on where it stopped."""
     if not address.startswith(("https://", "http://")):
         raise FetchError(f"{address}: only http:// and https:// are fetched; use a source of kind path")
     name = Path(address.split("?")[0].split("#")[0]).name or "file"
@@ -84,9 +84,10 @@ def url(address: str, sha256: str, *, progress: Progress | None = None) -> Path:
 
 
 def path(local: Path, sha256: str | None = None) -> Path:
-    """A file or folder that is already here; a file is checked if its checksum is known.
+    """Return a file or folder that is already here; a file is checked if its checksum is known.
 
-    Raises: FetchError, also for a folder with a checksum, which would seem to be checked.
+    Raises:
+        FetchError: also for a folder with a checksum, which would seem to be checked.
     """
     local = Path(local).expanduser().resolve()
     if not local.exists():
@@ -101,9 +102,10 @@ def path(local: Path, sha256: str | None = None) -> Path:
 
 
 def manual(below: str, where: str, sha256: str | None = None) -> Path:
-    """A file or folder that somebody put into the downloads folder, or linked there.
+    """Return a file or folder that somebody put into the downloads folder, or linked there.
 
-    Raises: FetchError saying where to get it and where to put it.
+    Raises:
+        FetchError: saying where to get it and where to put it.
     """
     local = downloads() / below
     if not local.exists():
@@ -115,7 +117,7 @@ def manual(below: str, where: str, sha256: str | None = None) -> Path:
 
 
 def member(archive: Path, name: str, sha256: str) -> Path:
-    """One file out of a fetched zip, wheel or tar, checked against `sha256`."""
+    """Return one file out of a fetched zip, wheel or tar, checked against `sha256`."""
     final = downloads() / f"{sha256[:12]}-{Path(name).name}"
     if _cached(final, "sha256", sha256):
         return final
@@ -131,7 +133,7 @@ def member(archive: Path, name: str, sha256: str) -> Path:
 
 
 def downloads() -> Path:
-    """Where fetched files are kept."""
+    """Return where fetched files are kept."""
     return stores.home() / "downloads"
 
 
@@ -206,7 +208,7 @@ def _digest(file: Path, kind: str) -> str:
 
 @contextmanager
 def _staging() -> Iterator[Path]:
-    """A fresh folder beside the final files, so that the rename stays on one file system."""
+    """Make a fresh folder beside the final files, so that the rename stays on one file system."""
     downloads().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=downloads()) as folder:
         yield Path(folder)

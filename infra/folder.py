@@ -128,7 +128,7 @@ class FolderStore:
 
 @contextmanager
 def _beside(file: Path) -> Iterator[Path]:
-    """A temporary name in the folder of `file` (made if need be), gone after the block."""
+    """Yield a temporary name in the folder of `file` (made if need be), gone after the block."""
     with _translated(file):
         file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.parent / f".{uuid.uuid4().hex}{PARTIAL}"

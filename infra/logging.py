@@ -65,7 +65,7 @@ def places() -> list[str]:
 
 
 def mask(text: str) -> str:
-    """`text` without what looks like a secret, and without the values of the variables known to hold one.
+    """Replace what looks like a secret, and the values of variables that hold one.
 
     >>> mask("GET https://me:hunter2@host/x?token=abc&n=1")
     'GET https://***@host/x?token=***&n=1'

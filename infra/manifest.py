@@ -119,7 +119,7 @@ class Manifest(_Strict):
         return sum(file.size for file in self.files.values())
 
     def render(self) -> bytes:
-        """The one form in which this manifest is written."""
+        """Return the one form in which this manifest is written."""
         body = self.model_dump()
         body["checksum"] = hashlib.sha256(canonical(body)).hexdigest()
         return (json.dumps(body, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
@@ -150,7 +150,7 @@ class Manifest(_Strict):
 
 
 def canonical(value: Any) -> bytes:
-    """The JSON of `value` in one form: keys sorted, no spaces, no NaN, UTF-8.
+    """Return the JSON of `value` in one form: keys sorted, no spaces, no NaN, UTF-8.
 
     >>> canonical({"b": 1, "a": (2.0, None)})
     b'{"a":[2.0,null],"b":1}'
@@ -163,7 +163,7 @@ def canonical(value: Any) -> bytes:
 
 
 def content(files: Mapping[str, File], below: str = "") -> str:
-    """SHA-256 over the names and SHA-256s of the files below the folder `below`, logs left out."""
+    """Return SHA-256 over the names and SHA-256s of the files below the folder `below`, logs left out."""
     chosen = {
         name: file.sha256
         for name, file in files.items()
@@ -173,7 +173,7 @@ def content(files: Mapping[str, File], below: str = "") -> str:
 
 
 def checked_address(address: str) -> str:
-    """`address` itself if it has the form kind/name/identity."""
+    """Return `address` itself if it has the form kind/name/identity."""
     if not ADDRESS.fullmatch(address):
         raise ValueError(
             f"artifact address {address!r} is not of the form kind/name/16 hex digits; see cmh ls"
@@ -182,10 +182,11 @@ def checked_address(address: str) -> str:
 
 
 def read(store: Store, address: str) -> Manifest:
-    """The manifest at `address`.
+    """Return the manifest at `address`.
 
-    Raises: FileNotFoundError if there is none, ArtifactError if it is damaged, StorageError if the store
-    cannot be asked.
+    Raises:
+        FileNotFoundError: if there is none, ArtifactError if it is damaged, StorageError if the store cannot
+            be asked.
     """
     path = f"{checked_address(address)}/{MANIFEST}"
     manifest = Manifest.parse(store.read_bytes(path), f"{store.url}/{path}")

@@ -35,7 +35,9 @@ def connect(address: str | None = None, *, cpus: int | None = None, dashboard: b
 
     address: None or "local" starts Ray on this machine, with `cpus` CPUs; else "host:port" of a cluster of
     which this machine is a node, and whose token is found by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.
-    Raises: ConnectionError if there is no cluster at the address, or none that can be used from here.
+
+    Raises:
+        ConnectionError: if there is no cluster at the address, or none that can be used from here.
     """
     authenticate()
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")  # runs appear in the dashboard
@@ -77,7 +79,7 @@ class _Nothing:
 
 
 def _check_actors(address: str | None) -> None:
-    """A cluster without a token starts no actor of a process that asks for one, and says nothing of it."""
+    """Refuse a cluster that starts no actor for this process: one without a token reports nothing."""
     actor = ray.remote(_Nothing).options(num_cpus=0).remote()
     try:
         ray.get(actor.answer.remote(), timeout=_PATIENCE)
@@ -108,8 +110,10 @@ def train(
     checkpoint; so does a second call for the same folder, after the first one's process died.
 
     Returns: what the loop gave on rank 0.
-    Raises: ValueError if Ray lacks CPUs or GPUs; ray.train.TrainingFailedError if the loop raised, or
-    more workers were lost than are replaced.
+
+    Raises:
+        ValueError: if Ray lacks CPUs or GPUs; ray.train.TrainingFailedError if the loop raised, or more
+            workers were lost than are replaced.
     """
     _check_room({"CPU": workers * cpus, "GPU": workers if gpu else 0}, workers)
     place, name = os.path.split(folder)
@@ -132,7 +136,7 @@ def train(
 
 
 def _check_room(wanted: dict[str, int], workers: int) -> None:
-    """Ray would wait for what it has not, for ever and without a word."""
+    """Refuse a worker that no node has room for: Ray would wait for it without end."""
     there = ray.cluster_resources()
     largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
     if wanted["CPU"] // workers > largest:

@@ -14,7 +14,9 @@ def check_reachable(option: str, address: str | None) -> None:
 
     address: host:port, with a scheme and a path or without; anything else, such as "auto", is left to its
     engine.
-    Raises: ConnectionError naming the option.
+
+    Raises:
+        ConnectionError: naming the option.
     """
     place = re.fullmatch(r"(?:\w+://)?(?:[^@/]*@)?\[?([^/\]]+?)\]?:(\d+)(?:/.*)?", address or "")
     if place is None:

@@ -111,7 +111,7 @@ class S3Store:
             return hash_stream(stream)
 
     def flush(self, paths: list[str]) -> None:
-        """Nothing to do: a PUT that was answered is kept."""
+        """Return at once: a PUT that was answered is kept."""
 
     def local_path(self, path: str) -> None:
         return None
@@ -128,7 +128,7 @@ class S3Store:
         return f"{self._root}/{checked(path)}" if path else self._root
 
     def _has_bucket(self) -> bool:
-        """Whether a miss is one: S3 answers 404 for a missing bucket too."""
+        """Return whether a miss is one: S3 answers 404 for a missing bucket too."""
         if not self._bucket_seen:
             try:
                 self._fs.call_s3("head_bucket", Bucket=self._root.split("/")[0])
@@ -152,14 +152,14 @@ class S3Store:
 
 
 def _options() -> dict[str, Any]:
-    """Of every file system; botocore by itself reads AWS_DEFAULT_REGION only."""
+    """Return the options of every file system; botocore by itself reads AWS_DEFAULT_REGION only."""
     region = os.environ.get("AWS_REGION")
     client = {"region_name": region} if region else {}
     return {"use_listings_cache": False, "config_kwargs": TIMEOUTS, "client_kwargs": client}
 
 
 def _asynchronous() -> Any:
-    """The file system that Zarr drives in its own event loop."""
+    """Return the file system that Zarr drives in its own event loop."""
     fs = s3fs.S3FileSystem(asynchronous=True, **_options())
     if id(fs) not in _closing:  # s3fs closes connections by itself only in its own loop
         _closing.add(id(fs))
@@ -171,6 +171,6 @@ _closing: set[int] = set()
 
 
 def _code(error: BaseException) -> str:
-    """S3's name for what happened, "" if it said nothing."""
+    """Return S3's name for what happened, "" if it said nothing."""
     cause = error.__cause__ if isinstance(error.__cause__, ClientError) else error
     return str(getattr(cause, "response", {}).get("Error", {}).get("Code", ""))

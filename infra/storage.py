@@ -58,13 +58,16 @@ class Store(Protocol):
         """Write the file only if there is none; False if there is.  Of several callers one gets True."""
 
     def entries(self, prefix: str) -> dict[str, Entry]:
-        """Every file below the folder `prefix` ("" is the whole store) by its path in the store, sorted."""
+        """Return every file below the folder `prefix` by its path in the store, sorted.
+
+        "" is the whole store.
+        """
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """The sizes of the files below the folder `prefix`, by path, sorted."""
+        """Return the sizes of the files below the folder `prefix`, by path, sorted."""
 
     def folders(self, prefix: str) -> list[str]:
-        """Names of the folders directly below `prefix`, sorted."""
+        """Return names of the folders directly below `prefix`, sorted."""
 
     def delete(self, path: str) -> None:
         """Remove the file, or the folder with all that it holds; nothing happens if there is neither."""
@@ -76,20 +79,23 @@ class Store(Protocol):
         """Open for "rb" or "wb"; what was written appears when the block ends well, and not otherwise."""
 
     def digest(self, path: str) -> Digest:
-        """Size and SHA-256 of the file, read block by block."""
+        """Return size and SHA-256 of the file, read block by block."""
 
     def flush(self, paths: list[str]) -> None:
         """Return when these files would survive a power failure."""
 
     def local_path(self, path: str) -> Path | None:
-        """Where the file lies on this machine; None if it lies elsewhere."""
+        """Return where the file lies on this machine; None if it lies elsewhere."""
 
     def zarr(self, path: str, *, read_only: bool = True) -> ZarrStore:
-        """A Zarr store over the folder `path`; picklable, for threads, processes and other machines."""
+        """Return a Zarr store over the folder `path`.
+
+        It can be pickled, and used by threads, processes and other machines.
+        """
 
 
 def checked(path: str) -> str:
-    """`path` itself if it is plainly inside the store.
+    """Return `path` itself if it is plainly inside the store.
 
     >>> checked("model/scahn/weights.safetensors")
     'model/scahn/weights.safetensors'
@@ -107,7 +113,7 @@ def checked(path: str) -> str:
 
 
 def hash_stream(stream: IO[bytes]) -> Digest:
-    """Size and SHA-256 of everything that is left in `stream`."""
+    """Return size and SHA-256 of everything that is left in `stream`."""
     sha256, size = hashlib.sha256(), 0
     while block := stream.read(CHUNK):
         sha256.update(block)

@@ -8,17 +8,17 @@ from infra.storage import Store
 
 
 def home() -> Path:
-    """The project's own folder on this machine: CMH_HOME, or .cmh below the working directory."""
+    """Return the project's own folder on this machine: CMH_HOME, or .cmh below the working directory."""
     return Path(os.environ.get("CMH_HOME") or ".cmh").absolute()
 
 
 def default_url() -> str:
-    """Where artifacts are kept: CMH_STORE, or the folder `store` in `home()`."""
+    """Return where artifacts are kept: CMH_STORE, or the folder `store` in `home()`."""
     return os.environ.get("CMH_STORE") or str(home() / "store")
 
 
 def open_store(url: str | None = None) -> Store:
-    """The store at `url`: a folder, `file:///folder` or `s3://bucket/prefix`; by default `default_url()`.
+    """Return store at `url`: a folder, `file:///folder` or `s3://bucket/prefix`; by default `default_url()`.
 
     Nothing is read or written yet.  S3 takes its endpoint from AWS_ENDPOINT_URL and its credentials from the
     usual AWS_* variables or files.

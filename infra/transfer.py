@@ -31,8 +31,9 @@ enough to be waited for; a shard or an epoch that takes longer goes unnoticed.""
 def pull(store: Store, address: str, folder: Path, on_file: OnFile | None = None) -> Ref:
     """Bring an artifact into the store in a local folder.  Nothing is written outside of it.
 
-    Raises: FileNotFoundError if there is no such artifact, ArtifactError if it is damaged, ValueError if its
-    manifest names a path outside the artifact.
+    Raises:
+        FileNotFoundError: if there is no such artifact, ArtifactError if it is damaged, ValueError if its
+            manifest names a path outside the artifact.
     """
     return push(store, open_store(str(folder)), address, on_file)
 
@@ -40,8 +41,9 @@ def pull(store: Store, address: str, folder: Path, on_file: OnFile | None = None
 def push(source: Store, target: Store, address: str, on_file: OnFile | None = None) -> Ref:
     """Copy an artifact from one store to another; succeeds if it is there already with equal content.
 
-    Raises: FileNotFoundError if `source` has none, ArtifactError if it is damaged or `target` holds other
-    content at this address.
+    Raises:
+        FileNotFoundError: if `source` has none, ArtifactError if it is damaged or `target` holds other
+            content at this address.
     """
     manifest = open_artifact(source, address).manifest
     try:
@@ -75,8 +77,10 @@ def remove(store: Store, address: str, *, quiet: float = QUIET) -> int:
     """Delete an artifact, whole or damaged, and what attempts at it left; returns the bytes that it took.
 
     The manifest goes first, so that nobody finds half an artifact; a removal that was cut short is repeated.
-    Raises: FileNotFoundError if there is nothing at this address; ArtifactError if another attempt, or the
-    checkpoints of a training, were written to in the last `quiet` seconds.
+
+    Raises:
+        FileNotFoundError: if there is nothing at this address; ArtifactError if another attempt, or the
+            checkpoints of a training, were written to in the last `quiet` seconds.
     """
     entries = store.entries(checked_address(address))
     if not entries:
@@ -106,10 +110,14 @@ class Abandoned:
 
 
 def gc(store: Store, *, grace: float = GRACE, dry_run: bool = True) -> list[Abandoned]:
-    """The attempts that no manifest names and that nobody wrote to for `grace` seconds; removed unless dry.
+    """Find the attempts that no manifest names and nobody wrote to for `grace` seconds.
+
+    They are removed unless `dry_run`.
 
     An attempt whose finished parts are younger is kept: the next run takes them over.
-    Raises: ArtifactError at a damaged manifest, because what it names is not known.
+
+    Raises:
+        ArtifactError: at a damaged manifest, because what it names is not known.
     """
     found = [
         attempt
@@ -124,7 +132,7 @@ def gc(store: Store, *, grace: float = GRACE, dry_run: bool = True) -> list[Aban
 
 
 def _named(store: Store, address: str) -> str:
-    """The attempt that the manifest names; "" if there is none."""
+    """Return the attempt that the manifest names; "" if there is none."""
     try:
         return manifests.read(store, address).data
     except FileNotFoundError:
@@ -132,7 +140,7 @@ def _named(store: Store, address: str) -> str:
 
 
 def _others(address: str, entries: Mapping[str, Entry], named: str) -> list[Abandoned]:
-    """All other folders at the address, whether abandoned or in use."""
+    """Return all other folders at the address, whether abandoned or in use."""
     attempts: dict[str, list[Entry]] = {}
     newest: dict[str, float] = {}  # by nonce: parts finished long ago are in use while data is written
     for path, entry in entries.items():

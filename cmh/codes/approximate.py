@@ -21,11 +21,15 @@ class ApproximateIndex:
     """Inverted lists over the items of an exact index."""
 
     def __init__(self, index: Index, *, lists: int = 1024, probes: int = 16) -> None:
-        """
+        """Build the lists.
+
         Args:
+            index: the codes, for exact search too.
             lists: parts of the database; about the square root of its size.
             probes: lists that a query looks into; more find more and take longer.
-        Raises: ImportError without FAISS; ValueError for fewer items than lists or more probes than lists.
+
+        Raises:
+            ImportError: without FAISS; ValueError for fewer items than lists or more probes than lists.
         """
         if not 1 <= probes <= lists <= len(index):
             raise ValueError(
@@ -42,9 +46,10 @@ class ApproximateIndex:
         self._lists.add(codes_NP)
 
     def search(self, query_QP: Codes, k: int = 10, *, probes: int | None = None) -> Hits:
-        """The nearest items in the nearest lists; row −1 and a masked id where those hold too few.
+        """Return the nearest items in the nearest lists; row −1 and a masked id where those hold too few.
 
-        Raises: ValueError for k below 1, and codes of another length.
+        Raises:
+            ValueError: for k below 1, and codes of another length.
         """
         if k < 1:
             raise ValueError(f"a search needs k of at least 1, got {k}")
@@ -56,8 +61,10 @@ class ApproximateIndex:
         return Hits(distance_Qk.astype(np.int64), row_Qk, id_Qk)
 
     def recall(self, query_QP: Codes, k: int = 10, *, probes: int | None = None) -> float:
-        """Share of the k nearest (of all items, if there are fewer) that are found; of items at the k-th
-        distance any will do."""
+        """Return the share of the k nearest items (of all, if there are fewer) that the search finds.
+
+        Any of the items at the k-th distance will do.
+        """
         exact_Qk = self.exact.search(query_QP, k).distance
         found_Qk = self.search(query_QP, exact_Qk.shape[1], probes=probes)
         return float(((found_Qk.row >= 0) & (found_Qk.distance <= exact_Qk[:, -1:])).mean())

@@ -19,9 +19,10 @@ MAX_BITS = 512
 
 
 def width(bits: int) -> int:
-    """P, the bytes of a packed code of `bits` bits.
+    """Return P, the bytes of a packed code of `bits` bits.
 
-    Raises: ValueError if `bits` is not in 1...512.
+    Raises:
+        ValueError: if `bits` is not in 1...512.
     """
     if not 1 <= bits <= MAX_BITS:
         raise ValueError(f"codes have 1 to {MAX_BITS} bits, got {bits}; choose a length in that range")
@@ -29,10 +30,13 @@ def width(bits: int) -> int:
 
 
 def pack(codes_NK: ArrayLike) -> Codes:
-    """(N, K) codes → (N, P) uint8.  Bool: True is a set bit; signed numbers: set where >= 0 (sign(0) = +1).
+    """Return (N, K) codes → (N, P) uint8.
 
-    Raises: ValueError for integers 0 and 1 alone and unsigned ones (bits? say `codes > 0`), NaN, and other
-    than two dimensions.
+    Bool: True is a set bit; signed numbers: set where >= 0 (sign(0) = +1).
+
+    Raises:
+        ValueError: for integers 0 and 1 alone and unsigned ones (bits? say `codes > 0`), NaN, and other than
+            two dimensions.
     """
     codes_NK = np.asarray(codes_NK)
     if codes_NK.ndim != 2:
@@ -52,7 +56,7 @@ def pack(codes_NK: ArrayLike) -> Codes:
 
 
 def unpack(packed_NP: Codes, bits: int) -> NDArray[np.int8]:
-    """(N, P) uint8 → (N, K) int8 in {-1, +1}.  Inverse of `pack`."""
+    """Return (N, P) uint8 → (N, K) int8 in {-1, +1}.  Inverse of `pack`."""
     check(packed_NP, bits)
     ones_NK = np.unpackbits(packed_NP, axis=1, count=bits).view(np.int8)
     return 2 * ones_NK - 1
@@ -74,7 +78,7 @@ def check(packed_NP: Codes, bits: int, name: str = "codes") -> None:
 
 
 def prefix(packed_NP: Codes, bits: int) -> Codes:
-    """The first `bits` bits of every code, as codes of that length; a view for whole bytes."""
+    """Return the first `bits` bits of every code, as codes of that length; a view for whole bytes."""
     wanted = width(bits)
     if wanted > packed_NP.shape[1]:
         raise ValueError(
@@ -88,9 +92,10 @@ def prefix(packed_NP: Codes, bits: int) -> Codes:
 
 
 def permute(packed_NP: Codes, order_K: ArrayLike) -> Codes:
-    """Codes whose bit k is bit `order_K[k]` of the given ones.  `order_K` may also select fewer bits.
+    """Return codes whose bit k is bit `order_K[k]` of the given ones.  `order_K` may also select fewer bits.
 
-    Raises: ValueError if a bit is named twice or lies outside the codes.
+    Raises:
+        ValueError: if a bit is named twice or lies outside the codes.
     """
     order_K = np.asarray(order_K)
     bits_NK = np.unpackbits(packed_NP, axis=1)
@@ -102,7 +107,7 @@ def permute(packed_NP: Codes, order_K: ArrayLike) -> Codes:
 
 
 def words(packed_NP: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """(N, P) bytes → (N, W) words of 64 bits, zero-padded; for XOR, AND and popcount by the word."""
+    """Return (N, P) bytes → (N, W) words of 64 bits, zero-padded; for XOR, AND and popcount by the word."""
     items, used = packed_NP.shape
     padded_NP: NDArray[Any] = np.zeros((items, -(-used // 8) * 8), np.uint8)
     padded_NP[:, :used] = packed_NP
@@ -110,7 +115,7 @@ def words(packed_NP: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def distances(query_QP: Codes, database_NP: Codes) -> NDArray[np.uint16]:
-    """(Q, N) uint16 Hamming distances.  For the nearest ones only, `cmh.codes.search` is faster."""
+    """Return (Q, N) uint16 Hamming distances.  For the nearest ones only, `cmh.codes.search` is faster."""
     if query_QP.shape[1] != database_NP.shape[1]:
         raise ValueError(
             f"queries have {query_QP.shape[1]} bytes per code and the database {database_NP.shape[1]}"

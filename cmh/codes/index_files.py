@@ -23,7 +23,8 @@ _ROWS_AT_ONCE = 1 << 20
 def save(index: Index, folder: Path) -> None:
     """Write the index into a folder of its own.
 
-    Raises: FileExistsError if an index is there already (it may be mapped, by this very index too).
+    Raises:
+        FileExistsError: if an index is there already (it may be mapped, by this very index too).
     """
     record = folder / "index.json"
     if record.exists():
@@ -37,9 +38,10 @@ def save(index: Index, folder: Path) -> None:
 
 
 def load(folder: Path, *, mapped: bool = True) -> Index:
-    """The index saved in a folder; its codes stay in the file unless `mapped` is False.
+    """Return the index saved in a folder; its codes stay in the file unless `mapped` is False.
 
-    Raises: ValueError if the folder's format is another, or its files do not fit each other.
+    Raises:
+        ValueError: if the folder's format is another, or its files do not fit each other.
     """
     about = json.loads((folder / "index.json").read_text())
     if about["format"] != FORMAT:
@@ -63,7 +65,10 @@ def load(folder: Path, *, mapped: bool = True) -> Index:
 
 
 def export_parquet(index: Index, path: Path) -> None:
-    """A table of `id` and `code` (packed bytes, most significant bit first); `bits` is in its metadata."""
+    """Write a table of `id` and `code` (packed bytes, most significant bit first).
+
+    `bits` is in its metadata.
+    """
     bytes_per_code = hamming.width(index.bits)
     ids = pa.array(index.ids)
     schema = pa.schema(
@@ -80,13 +85,19 @@ def export_parquet(index: Index, path: Path) -> None:
 
 
 def export_faiss(index: Index, path: Path) -> None:
-    """An `IndexBinaryFlat` that `faiss.read_index_binary` opens; ids are rows, bits padded to whole bytes."""
+    """Write an `IndexBinaryFlat` that `faiss.read_index_binary` opens; ids are rows.
+
+    Bits are padded to whole bytes.
+    """
     with open(path, "wb") as file:
         write_faiss(index, file)
 
 
 def write_faiss(index: Index, file: BinaryIO) -> None:
-    """FAISS's own layout: fourcc, dimension, bytes per code, items, trained, metric (L2), then the codes."""
+    """Write FAISS's own layout.
+
+    Fourcc, dimension, bytes per code, items, trained, metric (L2), then the codes.
+    """
     bytes_per_code = hamming.width(index.bits)
     file.write(struct.pack("<4siiq?i", b"IBxF", 8 * bytes_per_code, bytes_per_code, len(index), True, 1))
     file.write(struct.pack("<Q", len(index) * bytes_per_code))

@@ -33,6 +33,7 @@ _LANES = 4  # sub-histograms: neighbours with the same key do not wait for each 
 
 
 def compiled(function: Function) -> Function:
+    """Compile a function that releases the interpreter lock; the result is cached on disk."""
     jitted: Function = numba.njit(nogil=True, cache=True)(function)
     return jitted
 
@@ -52,7 +53,7 @@ popcount: Any = intrinsic(_popcount)
 def distances(
     query_W: Words, mask_W: Words, database_WN: Words, start: int, distance_T: NDArray[Any]
 ) -> None:
-    """Hamming distances, in the bits of the mask, to as many items from `start` on as `distance_T` takes."""
+    """Fill `distance_T` with Hamming distances, in the bits of the mask, to the items from `start` on."""
     for w in range(len(query_W)):
         word, mask, row_T = query_W[w], mask_W[w], database_WN[w, start : start + len(distance_T)]
         if w == 0:
@@ -187,7 +188,7 @@ def nearest_weighted(
     distance_Qk: Floats,
     row_Qk: Rows,
 ) -> None:
-    """As `nearest`, the distance being the sum of the query's weights over the bits that differ.
+    """Find the nearest as `nearest` does, by the sum of the query's weights over the bits that differ.
 
     The weights rounded down to multiples of `scale`, given as bit planes, bound the distance from below by a
     few popcounts; what the bound does not rule out is measured exactly, by tables of the values of each byte.
@@ -218,7 +219,7 @@ def nearest_weighted(
 def lower_bounds(
     query_W: Words, planes_VW: Words, database_WN: Words, start: int, below_T: NDArray[np.uint16]
 ) -> None:
-    """Σ over planes v of 2^v times the differing bits in plane v, in steps of the query's scale."""
+    """Sum over planes v 2^v times the differing bits in plane v, in steps of the query's scale."""
     for w in range(len(query_W)):
         word, row_T = query_W[w], database_WN[w, start : start + len(below_T)]
         # Six variables, not a loop over planes: they stay in registers, which makes it 1.7 times faster.
@@ -234,6 +235,7 @@ def lower_bounds(
 
 @compiled
 def steps(differing: Any, v0: Any, v1: Any, v2: Any, v3: Any, v4: Any, v5: Any) -> Any:
+    """Sum 2^v times the differing bits in plane v of one word."""
     high = popcount(differing & v3) + 2 * (popcount(differing & v4) + 2 * popcount(differing & v5))
     return popcount(differing & v0) + 2 * (
         popcount(differing & v1) + 2 * (popcount(differing & v2) + 2 * high)
@@ -242,7 +244,7 @@ def steps(differing: Any, v0: Any, v1: Any, v2: Any, v3: Any, v4: Any, v5: Any) 
 
 @compiled
 def bound_in_steps(distance: float, scale: float) -> int:
-    """The most steps of `scale` that an item nearer than `distance` can have as lower bound."""
+    """Return the most steps of `scale` that an item nearer than `distance` can have as lower bound."""
     # The sums in double precision are off by less than 1e-12 of their value: look once more rather than miss.
     return int(min(distance * (1 + 1e-12) / scale, 65534.0))
 
@@ -267,6 +269,7 @@ def exclude(near_T: NDArray[Any], allowed_T: Allowed, farthest: int) -> None:
 
 @compiled
 def smallest(near_T: NDArray[Any]) -> Any:
+    """Return the smallest number."""
     least = near_T[0]
     for t in range(len(near_T)):
         least = min(least, near_T[t])

@@ -24,9 +24,10 @@ class QueryWeights(NamedTuple):
 
 
 def checked(weight_QK: ArrayLike) -> NDArray[np.float64]:
-    """The weights in double precision.
+    """Return the weights in double precision.
 
-    Raises: ValueError for weights that are negative, NaN, or so large that their sum is infinite.
+    Raises:
+        ValueError: for weights that are negative, NaN, or so large that their sum is infinite.
     """
     weight_QK = np.asarray(weight_QK, np.float64)
     if not np.isfinite(weight_QK.sum(axis=-1)).all() or (weight_QK < 0).any():
@@ -37,7 +38,7 @@ def checked(weight_QK: ArrayLike) -> NDArray[np.float64]:
 
 
 def prepare(weight_QK: NDArray[np.float64]) -> QueryWeights:
-    """Planes and tables of `checked` weights."""
+    """Return planes and tables of `checked` weights."""
     heaviest_Q = weight_QK.max(axis=1)
     # A query whose weights are all 0 is at distance 0 from everything, in steps of any scale.
     smallest = np.finfo(np.float64).tiny  # below it, quotients overflow

@@ -43,10 +43,15 @@ class Index:
     """Codes, in memory or mapped from a file, and an id for each."""
 
     def __init__(self, codes_NP: Codes, bits: int, ids: ArrayLike | None = None) -> None:
-        """
+        """Take the codes as they are; nothing is copied.
+
         Args:
+            codes_NP: packed codes, uint8.
+            bits: length of a code.
             ids: (N,) of any type; None: an item's id is its row.
-        Raises: ValueError if the codes are not of `bits` bits, or there is not one id for each.
+
+        Raises:
+            ValueError: if the codes are not of `bits` bits, or there is not one id for each.
         """
         hamming.check(codes_NP, bits)
         self.bits = bits
@@ -56,7 +61,7 @@ class Index:
 
     @classmethod
     def over(cls, words_WN: NDArray[np.uint64], bits: int, ids: NDArray[Any] | None) -> "Index":
-        """An index over words as `words_WN` gives them, such as a memory map; nothing is copied."""
+        """Return an index over words as `words_WN` gives them, such as a memory map; nothing is copied."""
         index = cls(np.empty((0, hamming.width(bits)), np.uint8), bits)
         index._words_WC, index._items, index._ids = np.asarray(words_WN), words_WN.shape[1], ids
         return index
@@ -79,7 +84,7 @@ class Index:
         return self._words_WC[:, : self._items]
 
     def codes(self, rows: slice = slice(None)) -> Codes:
-        """Packed codes (n, P) of some rows; a copy."""
+        """Return packed codes (n, P) of some rows; a copy."""
         bytes_NP = np.ascontiguousarray(self.words_WN[:, rows].T).view(np.uint8)
         return np.ascontiguousarray(bytes_NP[:, : hamming.width(self.bits)])
 
@@ -115,14 +120,18 @@ class Index:
         allowed_N: ArrayLike | None = None,
         threads: int | None = None,
     ) -> Hits:
-        """The k nearest items by Hamming distance; fewer columns where fewer items are allowed.
+        """Return the k nearest items by Hamming distance; fewer columns where fewer items are allowed.
 
         Args:
             query_QP: (Q, P) uint8, or (P,) for one query.
+            k: items to find for each query.
             prefix: compare the first so many bits only.
             rerank: order the nearest `rerank` items of a prefix search by all bits and keep k of them.
             allowed_N: (N,) bool, the items that may be found.
-        Raises: ValueError for impossible numbers, and codes of another length.
+            threads: None: as many as the environment grants.
+
+        Raises:
+            ValueError: for impossible numbers, and codes of another length.
         """
         query_QP = self._checked_queries(query_QP)
         allowed_N = self._checked_allowed(allowed_N)
@@ -159,14 +168,18 @@ class Index:
         allowed_N: ArrayLike | None = None,
         threads: int | None = None,
     ) -> Hits:
-        """The k nearest items by the sum of the query's weights over the bits that differ, float64, exactly.
+        """Return the k nearest items by the sum of the query's weights over the bits that differ.
+
+        Distances are exact, float64.
 
         For a real-valued query u against codes b, weights |u| order the items as the inner product u·b does.
 
         Args:
             query_QP: (Q, P) uint8, or (P,) for one query.
             weight_QK: (Q, K), or (K,) for all queries alike; not negative.
+            k: items to find for each query.
             allowed_N: (N,) bool, the items that may be found.
+            threads: None: as many as the environment grants.
         """
         query_QP = self._checked_queries(query_QP)
         wanted = (len(query_QP), self.bits)
@@ -189,7 +202,10 @@ class Index:
     def _scan(
         self, scan: Scan, queries: int, k: int, farthest: int | float, threads: int | None
     ) -> tuple[NDArray[Any], Rows]:
-        """Groups of queries on several threads; with too few groups for them, parts of the database too."""
+        """Scan groups of queries on several threads.
+
+        Where there are too few groups for them, parts of the database are scanned in parallel too.
+        """
         threads = chosen_threads(threads)
         size = max(1, min(_QUERIES_AT_ONCE, _HEAP_ENTRIES // k, -(-queries // threads)))
         groups = [slice(first, min(first + size, queries)) for first in range(0, queries, size)]
@@ -231,7 +247,7 @@ class Index:
         return min(k, eligible)
 
     def _checked_allowed(self, allowed_N: ArrayLike | None) -> NDArray[np.bool_]:
-        """The mask as the kernels take it, empty for all."""
+        """Return the mask as the kernels take it, empty for all."""
         if allowed_N is None:
             return np.empty(0, np.bool_)
         allowed_N = np.asarray(allowed_N)
@@ -254,7 +270,7 @@ def _checked_ids(ids: ArrayLike, items: int) -> NDArray[Any]:
 
 
 def _nearest_first(parts: list[tuple[NDArray[Any], Rows]], k: int) -> tuple[NDArray[Any], Rows]:
-    """The k nearest of the candidates of several parts of the database, by distance, then row."""
+    """Return the k nearest of the candidates of several parts of the database, by distance, then row."""
     distance_Qc, row_Qc = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
     order_Qk = np.lexsort((row_Qc, distance_Qc), axis=1)[:, :k]
     return np.take_along_axis(distance_Qc, order_Qk, axis=1), np.take_along_axis(row_Qc, order_Qk, axis=1)

@@ -15,9 +15,10 @@ Result = TypeVar("Result")
 
 
 def chosen_threads(threads: int | None) -> int:
-    """`threads`, or where the caller does not say (None) as many as the environment grants.
+    """Return `threads`, or where the caller does not say (None) as many as the environment grants.
 
-    Raises: ValueError for less than one.
+    Raises:
+        ValueError: for less than one.
     """
     if threads is None:
         setting = os.environ.get("OMP_NUM_THREADS", "")
@@ -28,7 +29,7 @@ def chosen_threads(threads: int | None) -> int:
 
 
 def run(work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None) -> list[Result]:
-    """`[work(item) for item in items]`, on so many threads.  Raises whatever `work` raises."""
+    """Return `[work(item) for item in items]`, on so many threads.  Raises whatever `work` raises."""
     threads, items = chosen_threads(threads), list(items)
     if threads == 1 or len(items) == 1:
         return [work(item) for item in items]

@@ -55,13 +55,15 @@ def listing(path: Path, most: int = FILE_BYTES) -> dict[str, Read]:
 
 
 def matching(files: Mapping[str, Read], pattern: str, place: str) -> dict[str, Read]:
-    """The files whose name ends, from the start or a slash, in `pattern`; by the pattern's only group.
+    r"""Return the files whose name ends, from the start or a slash, in `pattern`, by its only group.
 
     `place`: what a message calls the files, such as their path.
-    Raises: ValueError if there are none, or if two would have one key.
+
+    Raises:
+        ValueError: if there are none, or if two would have one key.
 
     >>> def read() -> bytes: return b""
-    >>> sorted(matching({"a/im1.jpg": read, "im2.jpg": read, "a/im.txt": read}, r"im(\\d+)\\.jpg", "photos"))
+    >>> sorted(matching({"a/im1.jpg": read, "im2.jpg": read, "a/im.txt": read}, r"im(\d+)\.jpg", "photos"))
     ['1', '2']
     """
     whole = re.compile(rf"(?:.*/)?{pattern}")
@@ -81,12 +83,12 @@ def matching(files: Mapping[str, Read], pattern: str, place: str) -> dict[str, R
 
 
 def one(path: Path, most: int = FILE_BYTES) -> Read:
-    """What reads a single file of at most `most` bytes."""
+    """Return what reads a single file of at most `most` bytes."""
     return partial(_read_path, path, most)
 
 
 def missing(name: str) -> Read:
-    """What reads a file that is not there: it raises."""
+    """Return what reads a file that is not there: it raises."""
 
     def read() -> bytes:
         raise FileNotFoundError(f"image file {name} is missing")
@@ -95,7 +97,11 @@ def missing(name: str) -> Read:
 
 
 def text(read: Read, place: str, encoding: str = "utf-8") -> str:
-    """A text file.  Raises: ValueError if it is not in that encoding."""
+    """Return a text file.
+
+    Raises:
+        ValueError: if it is not in that encoding.
+    """
     try:
         return read().decode(encoding)
     except UnicodeDecodeError as error:
@@ -103,9 +109,9 @@ def text(read: Read, place: str, encoding: str = "utf-8") -> str:
 
 
 def _example(pattern: str) -> str:
-    """A name that the pattern matches, as a person would write it.
+    r"""Return a name that the pattern matches, as a person would write it.
 
-    >>> _example(r"([^/]+/im\\d+\\.jpg)"), _example(r"Labels_([a-z]+)\\.txt")
+    >>> _example(r"([^/]+/im\d+\.jpg)"), _example(r"Labels_([a-z]+)\.txt")
     ('<folder>/im<number>.jpg', 'Labels_<name>.txt')
     """
     shown = pattern.replace("[^/]+/", "<folder>/").replace(r"\d+", "<number>")
@@ -113,7 +119,7 @@ def _example(pattern: str) -> str:
 
 
 def _limited_entries(path: Path, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries, as long as there are no more than FILES."""
+    """Return the entries, as long as there are no more than FILES."""
     for count, entry in enumerate(entries, start=1):
         if count > FILES:
             raise ValueError(f"{path} holds more than {FILES} files; not read")
@@ -202,9 +208,10 @@ class Header(tarfile.TarInfo):
 
 
 def read_tar(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """The plain files of the tar at `path` whose name is `wanted`, in the archive's order.
+    """Return the plain files of the tar at `path` whose name is `wanted`, in the archive's order.
 
-    Raises: ValueError if it is not a tar file or exceeds a limit.
+    Raises:
+        ValueError: if it is not a tar file or exceeds a limit.
     """
     found: dict[str, bytes] = {}
     total = 0

@@ -49,7 +49,7 @@ class Slice(NamedTuple):
 
 
 def to_batch(items: Items, part: Slice, device: torch.device) -> Batch:
-    """The tensors of one step on `device`; `index_B` are the rows of `part`."""
+    """Return the tensors of one step on `device`; `index_B` are the rows of `part`."""
     rows = part.rows
     return Batch(
         index_B=_move(rows, device),
@@ -62,19 +62,28 @@ def to_batch(items: Items, part: Slice, device: torch.device) -> Batch:
 
 
 def to_stages(image: tuple[NDArray[Any], ...], device: torch.device) -> Stages:
-    """What an image tower reads, of arrays as in `Items.image`: uint8 (B, 3, H, W), or float32 stage maps."""
+    """Return what an image tower reads, of arrays as in `Items.image`.
+
+    That is uint8 (B, 3, H, W), or float32 stage maps.
+    """
     if image[0].dtype == np.uint8:
         return (_move(image[0], device).permute(0, 3, 1, 2),)
     return tuple(_move(stage, device).float() for stage in image)
 
 
 def to_text(text: NDArray[Any], device: torch.device) -> Tensor:
-    """What a text tower reads, of an array as in `Items.text`: word numbers as they are, all else float32."""
+    """Return what a text tower reads, of an array as in `Items.text`.
+
+    Word numbers stay as they are; all else becomes float32.
+    """
     return _move(text, device) if text.dtype == np.int32 else _move(text, device).float()
 
 
 def batches(items: Items, parts: Iterable[Slice], device: torch.device) -> Iterator[Batch]:
-    """`to_batch` of each part, in order, prepared in a thread while the caller computes on the one before."""
+    """Yield `to_batch` of each part, in order.
+
+    A thread prepares the next batches while the caller computes on one.
+    """
     with ThreadPoolExecutor(max_workers=1) as thread:
         waiting: deque[Any] = deque()
         for part in parts:

@@ -28,9 +28,10 @@ _UNREADABLE = (  # what Pillow lets through of hostile or damaged files, besides
 
 
 def decode_image(data: bytes, media_type: str, size: int) -> NDArray[np.uint8]:
-    """(S, S, 3) uint8 RGB on white; a photo is cut to its central square, a drawing is fitted in.
+    """Return (S, S, 3) uint8 RGB on white; a photo is cut to its central square, a drawing is fitted in.
 
-    Raises: ValueError or OSError saying what is wrong with the image.
+    Raises:
+        ValueError or OSError: saying what is wrong with the image.
     """
     drawing = media_type == "image/svg+xml"
     if not drawing and len(data) > MAX_BYTES:
@@ -69,7 +70,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def resize(image_HWC: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(S, S, 3) uint8: the image's central square at another size; itself if it has that size."""
+    """Return (S, S, 3) uint8: the image's central square at another size; itself if it has that size."""
     if image_HWC.shape == (size, size, 3):
         return image_HWC
     return np.asarray(ImageOps.fit(Image.fromarray(image_HWC), (size, size), Image.Resampling.BICUBIC))

@@ -33,7 +33,7 @@ class Items:
         return len(self.row)
 
     def every(self, step: int, start: int = 0) -> "Items":
-        """Rows start, start + step, ...; nothing is copied."""
+        """Return rows start, start + step, ...; nothing is copied."""
         part = slice(start, None, step)
         return Items(tuple(a[part] for a in self.image), self.text[part], self.label[part], self.row[part])
 
@@ -84,7 +84,7 @@ def read_items(
 
 
 def array(group: zarr.Group, name: str) -> Any:
-    """An array of the group, as Any: zarr types an item as array, group or scalar."""
+    """Return an array of the group, as Any: zarr types an item as array, group or scalar."""
     return group[name]
 
 
@@ -97,7 +97,7 @@ def _split(dataset: zarr.Group, name: str) -> NDArray[np.int64]:
 
 
 def _image_arrays(images: zarr.Group, maps: bool) -> list[Any]:
-    """The arrays that make up one image: itself, or the stages of its features in order."""
+    """Return the arrays that make up one image: itself, or the stages of its features in order."""
     if "image" in images:
         return [array(images, "image")]
     kind = "maps" if maps else "pooled"
@@ -108,7 +108,7 @@ def _image_arrays(images: zarr.Group, maps: bool) -> list[Any]:
 
 
 def _text_array(dataset: zarr.Group, sequences: bool) -> Any:
-    """The bag of words or features, or the words in their order."""
+    """Return the bag of words or features, or the words in their order."""
     if sequences and "tokens" not in dataset:
         raise ValueError(
             "the dataset holds no sequences of words, which this method reads; preprocess it again, or "
@@ -118,7 +118,7 @@ def _text_array(dataset: zarr.Group, sequences: bool) -> Any:
 
 
 def _take(array: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Rows in any order, read shard by shard: each shard that holds a wanted row is decoded once."""
+    """Return rows in any order, read shard by shard: each shard that holds a wanted row is decoded once."""
     step = (array.shards or array.chunks)[0]
     taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
     shard = rows // step

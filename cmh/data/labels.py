@@ -13,12 +13,13 @@ Rules = Mapping[str, Mapping[str, Sequence[str]]]
 
 
 def assign(traits: Sequence[Traits], rules: Rules) -> tuple[list[str], NDArray[np.uint8]]:
-    """Names of the labels, and (N, L) uint8.  Labels that no record earns are left out.
+    """Return names of the labels, and (N, L) uint8.  Labels that no record earns are left out.
 
     `rules`: label → {trait: values}; a record earns the label if any of its traits has any of the values.
     Without rules a record's labels are its own trait "labels", in alphabetical order.
 
-    Raises: ValueError if no record has a label, or if there is one label only.
+    Raises:
+        ValueError: if no record has a label, or if there is one label only.
 
     >>> rules = {"fruit": {"tags": ["fruit"]}, "food": {"groups": ["food"], "tags": ["meal"]}}
     >>> assign([{"groups": ["food"], "tags": ["fruit"]}, {"groups": ["food"]}, {}], rules)

@@ -24,7 +24,7 @@ MAX_SECONDS = 120
 
 
 def read(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """The matrices of these names, real numbers in two dimensions each.
+    """Return the matrices of these names, real numbers in two dimensions each.
 
     Raises:
         ValueError: a file that is too large, takes too long, is damaged, or lacks one of them.
@@ -53,7 +53,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def _convert(path: str, folder: str, names: Sequence[str]) -> None:
-    """In the process with limits: parse, check, write."""
+    """Parse, check and write, in the process with limits."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_SECONDS, MAX_SECONDS))
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MAX_FILE, 2 * MAX_FILE))

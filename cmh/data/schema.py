@@ -77,7 +77,10 @@ REJECTED = pa.schema([("id", pa.string()), ("source", pa.string()), ("reason", p
 
 
 def array(group: zarr.Group, name: str) -> Any:
-    """An array of the group.  Typed as Any, because zarr types an item as array, group or scalar alike."""
+    """Return an array of the group.
+
+    Typed as Any, because zarr types an item as array, group or scalar alike.
+    """
     return group[name]
 
 
@@ -85,7 +88,9 @@ def validate(group: zarr.Group, schema: Mapping[str, Array]) -> dict[str, int]:
     """Check every array of `group` against `schema`.
 
     Returns: the size of each dimension.
-    Raises: ValueError naming the array, what it should be and what it is.
+
+    Raises:
+        ValueError: naming the array, what it should be and what it is.
     """
     sizes: dict[str, int] = {}
     for name, spec in schema.items():

@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 def grouped(
     groups: Sequence[str], *, query: float, validation: float, train: int | float, seed: int
 ) -> dict[str, NDArray[np.int64]]:
-    """Ascending rows of `query`, `database` (all others), `train` and `validation` (both in the database).
+    """Split whole groups: ascending rows of `query`, `database`, `train` and `validation`.
+
+    The database is all but the queries; `train` and `validation` are parts of it.
 
     query, validation: shares of the groups, at least one group each.  train: of the items that are neither,
     at most this many (int) or this share (float); the rest are in the database only.
-    Raises: ValueError if there are too few groups.
+
+    Raises:
+        ValueError: if there are too few groups.
 
     >>> split = grouped(["a", "a", "b", "c", "d"], query=0.25, validation=0.25, train=1.0, seed=0)
     >>> {name: rows.tolist() for name, rows in split.items()}

@@ -33,10 +33,11 @@ _TOLD = struct.Struct("<?I")  # whether it was drawn, bytes of the PNG or of the
 
 
 def draw(data: bytes, width: int) -> bytes:
-    """PNG of a drawing on white, `width` pixels wide.
+    """Return PNG of a drawing on white, `width` pixels wide.
 
-    Raises: ValueError if it is too large, refers to something outside itself, cannot be drawn, or takes too
-    long or too much memory.
+    Raises:
+        ValueError: if it is too large, refers to something outside itself, cannot be drawn, or takes too long
+            or too much memory.
     """
     check_installed()
     if len(data) > MAX_BYTES:
@@ -82,7 +83,7 @@ class _Renderer:
             self._process = None
 
     def forget(self) -> None:
-        """In a forked child: the process is the parent's."""
+        """Forget the process in a forked child: it is the parent's."""
         self._process = None
 
     def _running(self) -> "subprocess.Popen[bytes]":
@@ -125,7 +126,7 @@ def check_installed() -> None:
 
 
 def _serve() -> None:
-    """In the process with limits: draw what comes in, until nothing does."""
+    """Draw what comes in, in the process with limits, until nothing does."""
     from resvg_py import svg_to_bytes
 
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))

@@ -15,7 +15,9 @@ WORD = r"(?u)[^\W_]+"  # letters and digits of any script; single ones too ("x",
 
 
 def drop_words(text: str, share: float, *, seed: int, key: str) -> str:
-    """`text` without a random `share` of its words; the same words for the same seed and key; one word stays.
+    """Return `text` without a random `share` of its words; one word stays.
+
+    The same seed and key leave out the same words.
 
     >>> drop_words("red sweet round fruit", 0.5, seed=0, key="apple")
     'red sweet'
@@ -33,7 +35,7 @@ def drop_words(text: str, share: float, *, seed: int, key: str) -> str:
 def vectorizer(
     vocabulary: Sequence[str] | None = None, *, min_df: int = 1, max_features: int | None = None
 ) -> CountVectorizer:
-    """The one text analyser, of preprocessing and of models: lower case, accents off, words by `WORD`.
+    """Return the one text analyser, of preprocessing and of models: lower case, accents off, words by `WORD`.
 
     With `vocabulary` it counts these words, in this order; without, `fit` finds them: words in at least
     `min_df` texts, the `max_features` most frequent, in alphabetical order.
@@ -50,7 +52,7 @@ def vectorizer(
 
 
 def bag_of_words(texts: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.uint8]:
-    """(N, D) uint8 word counts, clipped to 255.
+    """Return (N, D) uint8 word counts, clipped to 255.
 
     >>> bag_of_words(["Red, red apple!"], ["apple", "pear", "red"])
     array([[1, 0, 2]], dtype=uint8)
@@ -61,7 +63,9 @@ def bag_of_words(texts: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.
 
 
 def sequences(texts: Sequence[str], vocabulary: Sequence[str], length: int) -> NDArray[np.int32]:
-    """(N, T) int32 words in their order: 1 is the vocabulary's first word, and zeros fill up to T = `length`.
+    """Return the words of each text in their order, (N, T) int32.
+
+    1 is the vocabulary's first word, and zeros fill up to T = `length`.
 
     Words outside the vocabulary are left out, and then those beyond the first `length`.
 

@@ -45,7 +45,7 @@ ARROWS = {"image_to_text": "image → text", "text_to_image": "text → image"}
 
 
 def summary(runs: pa.Table) -> pa.Table:
-    """One row per dataset, method, length, direction and metric of a RUNS table."""
+    """Return one row per dataset, method, length, direction and metric of a RUNS table."""
     keys = ("dataset", "method", "bits", "direction")
     rows = sorted(runs.to_pylist(), key=lambda row: tuple(row[key] for key in keys))
     summed: list[dict[str, Any]] = []
@@ -66,7 +66,7 @@ def summary(runs: pa.Table) -> pa.Table:
 
 
 def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """The 95% interval of a mean by Student's t; None of fewer than two values."""
+    """Return the 95% interval of a mean by Student's t; None of fewer than two values."""
     if len(values) < 2:
         return None, None
     mean = float(np.mean(values))
@@ -112,7 +112,7 @@ def table(
 
 
 def latex(rows: Sequence[Mapping[str, str]], caption: str) -> str:
-    """Rows of one shape as a LaTeX table of the package booktabs; the best of ours is not marked."""
+    """Return rows of one shape as a LaTeX table of the package booktabs; the best of ours is not marked."""
     heads = [head for head in rows[0] if head != "published in"]
 
     def line(cells: Sequence[str]) -> str:

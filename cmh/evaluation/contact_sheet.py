@@ -13,7 +13,10 @@ _CELL, _MARGIN, _LINE = 144, 12, 16
 def contact_sheet(
     title: str, images: Sequence[NDArray[np.uint8]], captions: Sequence[str], columns: int = 5
 ) -> bytes:
-    """PNG bytes: `images`, each uint8 (H, W, 3), in reading order below `title`, each with its caption."""
+    """Return a PNG of images, each uint8 (H, W, 3), in reading order below a title.
+
+    Each image has its caption.
+    """
     rows = -(-len(images) // columns)
     cell_height = _CELL + 2 * _LINE
     sheet = Image.new(

@@ -44,7 +44,7 @@ class CodedItems:
     label_NL: NDArray[np.uint8]
 
     def codes_for(self, side: str, ranking: RankingSpec, orders: BitOrders) -> hamming.Codes:
-        """The codes of a side in the bits that the ranking keeps."""
+        """Return the codes of a side in the bits that the ranking keeps."""
         codes_NP = self.codes[side]
         if ranking.order is None:
             return hamming.prefix(codes_NP, ranking.bits)
@@ -52,7 +52,7 @@ class CodedItems:
 
 
 def empty_counts(rankings: Sequence[RankingSpec], queries: int, grades: int) -> dict[RankingSpec, Counts]:
-    """A tally of nothing yet.  grades: at least 3 (`cmh.evaluation.ndcg.grades`)."""
+    """Return a tally of nothing yet.  grades: at least 3 (`cmh.evaluation.ndcg.grades`)."""
     return {
         ranking: np.zeros((queries, 2 if ranking.order else grades, ranking.bits + 1), np.int64)
         for ranking in rankings
@@ -71,7 +71,9 @@ def count_rankings(
     """Count a database that comes in parts, each read once and let go.
 
     threads: None takes what `cmh.codes.threads` finds.
-    Raises: ValueError as `cmh.evaluation.histograms.grade_counts`.
+
+    Raises:
+        ValueError: as `cmh.evaluation.histograms.grade_counts`.
     """
     total = empty_counts(rankings, len(queries.label_NL), grades)
     for part in database:

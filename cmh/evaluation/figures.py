@@ -54,10 +54,13 @@ def curves(
     logarithmic: bool = False,
     floor: float = 0.0,
 ) -> Figure:
-    """One panel per direction, one line per label: PR curves, precision@N.
+    """Return one panel per direction, one line per label: PR curves, precision@N.
 
     Args:
         panels: direction → label → (x values, y values).
+        x: name of the horizontal axis.
+        y: name of the vertical axis.
+        logarithmic: draw the horizontal axis in powers of ten.
         floor: what chance reaches; drawn as a dashed line where it is above 0.
     """
     with rc_context(_STYLE):
@@ -81,7 +84,9 @@ Points = Mapping[int, tuple[float, float, float]]
 
 
 def map_by_bits(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0) -> Figure:
-    """MAP against code length, one panel per direction, one line per method or way of choosing the bits.
+    """Draw MAP against code length, one panel per direction.
+
+    There is one line per method or way of choosing the bits.
 
     Args:
         panels: direction → label → points.
@@ -116,7 +121,9 @@ def map_by_bits(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0) 
 
 
 def map_by_method(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0) -> Figure:
-    """MAP at one length, one panel per direction, a row per method, the best of the first panel on top.
+    """Draw MAP at one length, one panel per direction, a row per method.
+
+    The best of the first panel is on top.
 
     Args:
         panels: direction → method → a single point.
@@ -148,7 +155,7 @@ def map_by_method(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0
 
 
 def training(history: Mapping[str, Sequence[float]], validation: Mapping[str, Sequence[float]]) -> Figure:
-    """Loss terms (left) and validation MAP (right) by epoch."""
+    """Return loss terms (left) and validation MAP (right) by epoch."""
     with rc_context(_STYLE):
         figure = Figure(figsize=(6.6, 3.0), layout="constrained")
         for axis, lines, title in zip(
@@ -164,9 +171,10 @@ def training(history: Mapping[str, Sequence[float]], validation: Mapping[str, Se
 
 
 def attention(image_BHWC: NDArray[np.uint8], mask_BHW: NDArray[np.floating[Any]]) -> Figure:
-    """Images, masks, and what they attend to and leave out, one column per image: ADAH's figure 6.
+    """Return images, masks, and what they attend to and leave out, one column per image: ADAH's figure 6.
 
     Args:
+        image_BHWC: uint8 RGB.
         mask_BHW: of fewer places than the images have pixels, each shown as a square; in [0, 1].
     """
     with rc_context(_STYLE | {"axes.grid": False}):
@@ -184,7 +192,10 @@ def attention(image_BHWC: NDArray[np.uint8], mask_BHW: NDArray[np.floating[Any]]
 def attention_parts(
     image_HWC: NDArray[np.uint8], mask_HW: NDArray[np.floating[Any]]
 ) -> dict[str, NDArray[np.uint8]]:
-    """The image, its mask at the image's size, and the attended and unattended pixels, the others white."""
+    """Return the image, its mask at the image's size, and the attended and unattended pixels.
+
+    Pixels that are left out are white.
+    """
     height, width = image_HWC.shape[:2]
     rows, columns = (np.arange(n) * side // n for n, side in zip((height, width), mask_HW.shape, strict=True))
     weight_HW1 = mask_HW[rows][:, columns, None]
@@ -203,7 +214,7 @@ def attention_parts(
 
 
 def render(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
-    """The figure as a file's bytes; the same figure gives the same bytes."""
+    """Return the figure as a file's bytes; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with rc_context(_STYLE):

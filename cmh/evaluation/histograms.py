@@ -35,7 +35,7 @@ class Histograms:
 
     @classmethod
     def of_grades(cls, counts_QGD: Counts) -> "Histograms":
-        """From counts per grade (`grade_counts`): relevant is what has any grade above 0."""
+        """Make histograms of counts per grade (`grade_counts`): relevant is any grade above 0."""
         return cls(counts_QGD.sum(axis=1), counts_QGD[:, 1:].sum(axis=1))
 
     def __add__(self, other: "Histograms") -> "Histograms":
@@ -52,7 +52,7 @@ class Histograms:
 
 
 def stack(parts: Sequence[Histograms]) -> Histograms:
-    """The histograms of several parts of the queries, in their order."""
+    """Return the histograms of several parts of the queries, in their order."""
     return Histograms(
         np.concatenate([p.all_QD for p in parts]), np.concatenate([p.relevant_QD for p in parts])
     )
@@ -67,10 +67,14 @@ def distance_histograms(
     *,
     threads: int | None = None,
 ) -> Histograms:
-    """Counts of all and of relevant items per distance; relevant is what shares a label with the query.
+    """Return counts of all and of relevant items per distance.
+
+    Relevant is what shares a label with the query.
 
     threads: None takes what `cmh.codes.threads` finds.
-    Raises: ValueError if shapes disagree, codes are not of `bits` bits, or a side is empty.
+
+    Raises:
+        ValueError: if shapes disagree, codes are not of `bits` bits, or a side is empty.
     """
     blocks = [(database_NP, database_labels_NL)]
     return stream_histograms(query_QP, query_labels_QL, blocks, bits, threads=threads)
@@ -84,7 +88,7 @@ def stream_histograms(
     *,
     threads: int | None = None,
 ) -> Histograms:
-    """As `distance_histograms`, for a database that comes in blocks and may be larger than memory."""
+    """Count as `distance_histograms` does, for a database in blocks that may be larger than memory."""
     return Histograms.of_grades(
         grade_counts(query_QP, query_labels_QL, blocks, bits, grades=2, threads=threads)
     )
@@ -99,11 +103,13 @@ def grade_counts(
     grades: int,
     threads: int | None = None,
 ) -> Counts:
-    """Items per grade and distance, (Q, G, D).
+    """Return items per grade and distance, (Q, G, D).
 
     With 2 grades an item has grade 1 if it shares any label; with more, the grade is the number of labels
     that it shares, which must be below `grades` (`cmh.evaluation.ndcg.grades`).
-    Raises: ValueError as `distance_histograms`, and for fewer grades than a query has labels.
+
+    Raises:
+        ValueError: as `distance_histograms`, and for fewer grades than a query has labels.
     """
     check_side(query_QP, query_labels_QL, bits, "query")
     most = int((np.asarray(query_labels_QL) > 0).sum(axis=1).max())
@@ -132,7 +138,7 @@ def _add_counts(
     counts_QGD: Counts,
     threads: int | None,
 ) -> None:
-    """`kernels.add_counts` over groups of queries, on several threads."""
+    """Run `numba_kernels.add_counts` over groups of queries, on several threads."""
     grades, distances = counts_QGD.shape[1:]
     key_type = np.min_scalar_type(grades * (1 << (distances - 1).bit_length()) - 1)
 
@@ -149,7 +155,7 @@ def _add_counts(
 def numpy_histograms(
     query_QP: Codes, database_NP: Codes, query_labels_QL: ArrayLike, database_labels_NL: ArrayLike, bits: int
 ) -> Histograms:
-    """The same by NumPy alone, one query at a time: what the compiled kernel is held against."""
+    """Return the same by NumPy alone, one query at a time: what the compiled kernel is held against."""
     query_labels_QB, labels_NB = pack_labels(query_labels_QL), pack_labels(database_labels_NL)
     parts = []
     for query_P, query_labels_B in zip(query_QP, query_labels_QB, strict=True):
@@ -161,12 +167,12 @@ def numpy_histograms(
 
 
 def pack_labels(labels_NL: ArrayLike) -> Codes:
-    """Multi-hot labels (N, L) of any number type → (N, B) bytes of bits."""
+    """Return Multi-hot labels (N, L) of any number type → (N, B) bytes of bits."""
     return np.packbits(np.asarray(labels_NL) > 0, axis=1)
 
 
 def blocks(codes_NP: Any, labels_NL: Any, size: int = 1 << 20) -> Iterator[Block]:
-    """Blocks of `size` rows, read one at a time: of arrays in memory, memory maps or Zarr arrays."""
+    """Return blocks of `size` rows, read one at a time: of arrays in memory, memory maps or Zarr arrays."""
     for start in range(0, codes_NP.shape[0], size):
         yield np.asarray(codes_NP[start : start + size]), np.asarray(labels_NL[start : start + size])
 

@@ -25,7 +25,7 @@ _ITEMS_AT_ONCE = 1 << 16
 def stream_histograms(
     query_QP: Codes, query_labels_QL: ArrayLike, blocks: Iterable[Block], bits: int, device: str
 ) -> Histograms:
-    """As `cmh.evaluation.histograms.stream_histograms`, on a device of torch such as "cuda"."""
+    """Count as `histograms.stream_histograms` does, on a device of torch such as "cuda"."""
     check_side(query_QP, query_labels_QL, bits, "query")
     query_labels_QL = np.asarray(query_labels_QL)
     queries_at_once = _PAIRS_AT_ONCE // _ITEMS_AT_ONCE
@@ -44,14 +44,14 @@ def stream_histograms(
 
 
 def _on_device(codes_NP: Codes, labels_NL: Any, bits: int, device: str) -> tuple[Tensor, Tensor]:
-    """±1 codes (N, K) and 0/1 labels (N, L)."""
+    """Return ±1 codes (N, K) and 0/1 labels (N, L)."""
     exact = torch.float32 if device == "cpu" else torch.float16
     codes_NK = torch.from_numpy(hamming.unpack(codes_NP, bits)).to(device, exact)
     return codes_NK, torch.from_numpy(labels_NL > 0).to(device, exact)
 
 
 def _count(query_QK: Tensor, query_labels_QL: Tensor, database_NK: Tensor, labels_NL: Tensor) -> Tensor:
-    """Items per relevance (0, 1) and distance, (Q, 2, D) int64."""
+    """Return items per relevance (0, 1) and distance, (Q, 2, D) int64."""
     queries, bits = query_QK.shape
     distance_QN = (bits - query_QK @ database_NK.T).to(torch.int64) // 2
     relevant_QN = query_labels_QL @ labels_NL.T > 0

@@ -24,7 +24,7 @@ _BLOCK = 256  # queries compared at a time: 20,000 of them against each other ta
 
 
 def instance_recall(query_QP: Codes, gallery_QP: Codes, ks: Sequence[int] = KS) -> NDArray[np.float64]:
-    """(Q, J) float64 in [0, 1]: the expected hit of each query among its first k, for each k of `ks`.
+    """Return (Q, J) float64 in [0, 1]: the expected hit of each query among its first k, for each k of `ks`.
 
     Row i of the gallery is the pair of query i.
 
@@ -39,7 +39,7 @@ def instance_recall(query_QP: Codes, gallery_QP: Codes, ks: Sequence[int] = KS) 
 
 
 def _ranks(query_QP: Codes, gallery_QP: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Items nearer than the pair, and items at its distance."""
+    """Return items nearer than the pair, and items at its distance."""
     if query_QP.shape != gallery_QP.shape:
         raise ValueError(
             f"each query has its pair in the same row of the gallery, got codes {query_QP.shape} and "

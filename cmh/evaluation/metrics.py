@@ -70,7 +70,9 @@ def evaluate(
     threads: None takes what `cmh.codes.threads` finds.
     device: where torch counts instead of the compiled kernel, such as "cuda".
     A database larger than memory: `RetrievalScores(histograms.stream_histograms(...))`.
-    Raises: ValueError as `cmh.evaluation.histograms.distance_histograms`.
+
+    Raises:
+        ValueError: as `cmh.evaluation.histograms.distance_histograms`.
     """
     if device == "cpu":
         sides = query_QP, database_NP, query_labels_QL, database_labels_NL
@@ -123,19 +125,22 @@ class RetrievalScores:
         return self.map_at(None)
 
     def map_at(self, k: int | None, order: Order = "expected") -> float:
-        """MAP of the first k ranks, divided by min(k, relevant items); of all ranks where k is None."""
+        """Return the MAP of the first k ranks, divided by min(k, relevant items).
+
+        None takes all ranks.
+        """
         return float(average_precision(self._used, k, order).mean())
 
     def map_interval(self, k: int | None = None, *, seed: int = 0) -> Interval:
-        """MAP with a 95% bootstrap interval over queries."""
+        """Return MAP with a 95% bootstrap interval over queries."""
         return interval(average_precision(self._used, k), seed=seed)
 
     def precision_at(self, k: int) -> float:
-        """Share of relevant items among the first k ranks; of k even where the database is smaller."""
+        """Return share of relevant items among the first k ranks; of k even where the database is smaller."""
         return float(precision_at(self._used, k).mean())
 
     def recall_at(self, k: int) -> float:
-        """Share of the relevant items that is among the first k ranks."""
+        """Return share of the relevant items that is among the first k ranks."""
         return float(recall_at(self._used, k).mean())
 
     @cached_property
@@ -149,11 +154,11 @@ class RetrievalScores:
         return pr_by_radius(self._used)
 
     def interpolated_pr_curve(self, levels: int = 11) -> Curve:
-        """One point per recall level 0...1; see `pr_interpolated`."""
+        """Return one point per recall level 0...1; see `pr_interpolated`."""
         return pr_interpolated(self._used, levels)
 
     def lookup(self, radius: int = 2) -> Lookup:
-        """Everything within `radius`; a query that finds nothing has precision 0."""
+        """Return everything within `radius`; a query that finds nothing has precision 0."""
         return lookup(self._used, radius)
 
 
@@ -183,7 +188,10 @@ def average_precision(counts: Histograms, k: int | None = None, order: Order = "
 
 
 def precision_at(counts: Histograms, k: int | NDArray[np.int64]) -> Scores:
-    """Expected precision (Q,) of the first k ranks; k may differ by query, and 0 ranks have precision 0."""
+    """Return the expected precision (Q,) of the first k ranks.
+
+    `k` may differ by query; 0 ranks have precision 0.
+    """
     k_Q = np.broadcast_to(np.asarray(k, np.int64), len(counts.all_QD))
     if np.ndim(k) == 0:
         _rank_limit(counts, int(k))
@@ -191,13 +199,16 @@ def precision_at(counts: Histograms, k: int | NDArray[np.int64]) -> Scores:
 
 
 def recall_at(counts: Histograms, k: int) -> Scores:
-    """Expected recall (Q,) of the first k ranks."""
+    """Return expected recall (Q,) of the first k ranks."""
     limit = _rank_limit(counts, k)
     return _relevant_within(counts, np.full(len(counts.all_QD), limit)) / np.maximum(counts.relevant_Q, 1)
 
 
 def radius_precision_recall(counts: Histograms) -> tuple[Scores, Scores]:
-    """Precision and recall (Q, D) of all items within each radius; precision is NaN where there are none."""
+    """Return precision and recall (Q, D) of all items within each radius.
+
+    Precision is NaN where there are none.
+    """
     within_QD, relevant_within_QD = counts.all_QD.cumsum(axis=1), counts.relevant_QD.cumsum(axis=1)
     precision_QD = np.full(within_QD.shape, np.nan)
     np.divide(relevant_within_QD, within_QD, out=precision_QD, where=within_QD > 0)
@@ -205,7 +216,7 @@ def radius_precision_recall(counts: Histograms) -> tuple[Scores, Scores]:
 
 
 def pr_by_radius(counts: Histograms) -> Curve:
-    """Mean precision and recall within each radius, (D,) each.
+    """Return mean precision and recall within each radius, (D,) each.
 
     Precision is the mean over the queries that find anything within the radius (it is undefined for the
     others; `lookup` tells how many those are), and NaN where no query does.
@@ -220,7 +231,10 @@ def pr_by_radius(counts: Histograms) -> Curve:
 
 
 def pr_interpolated(counts: Histograms, levels: int = 11) -> Curve:
-    """Mean over queries of the best precision at a radius whose recall reaches each level, (levels,)."""
+    """Return the mean over queries of the best precision at a radius that reaches each recall.
+
+    Both arrays have shape (levels,).
+    """
     precision_QD, recall_QD = radius_precision_recall(counts)
     reachable_QD = np.maximum.accumulate(np.nan_to_num(precision_QD)[:, ::-1], axis=1)[:, ::-1]
     level_E = np.linspace(0, 1, levels)
@@ -231,7 +245,10 @@ def pr_interpolated(counts: Histograms, levels: int = 11) -> Curve:
 
 
 def lookup(counts: Histograms, radius: int) -> Lookup:
-    """Precision and recall of all items within `radius`; a query that finds nothing has precision 0."""
+    """Return precision and recall of all items within `radius`.
+
+    A query that finds nothing has precision 0.
+    """
     if not 0 <= radius <= counts.bits:
         raise ValueError(f"the radius of a lookup is 0 to {counts.bits} bits, got {radius}")
     precision_QD, recall_QD = radius_precision_recall(counts)
@@ -241,7 +258,7 @@ def lookup(counts: Histograms, radius: int) -> Lookup:
 
 
 def interval(score_Q: Scores, *, resamples: int = 1000, seed: int = 0) -> Interval:
-    """Mean of `score_Q` and its 95% percentile bootstrap interval, queries drawn with replacement."""
+    """Return mean of `score_Q` and its 95% percentile bootstrap interval, queries drawn with replacement."""
     rng = np.random.default_rng(seed)
     queries = len(score_Q)
     means = [score_Q[rng.integers(queries, size=queries)].mean() for _ in range(resamples)]
@@ -258,12 +275,12 @@ def _rank_limit(counts: Histograms, k: int | None) -> int:
 
 
 def _before(counts_QD: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Items nearer than each distance."""
+    """Return items nearer than each distance."""
     return counts_QD.cumsum(axis=1) - counts_QD
 
 
 def _harmonic_step(start_QD: NDArray[np.int64], step_QD: NDArray[np.int64]) -> Scores:
-    """H(start + step) − H(start), with H(n) = ψ(n + 1) + γ."""
+    """Return H(start + step) − H(start), with H(n) = ψ(n + 1) + γ."""
     change_QD = np.zeros(start_QD.shape)
     some_QD = step_QD > 0
     start = start_QD[some_QD]
@@ -272,7 +289,7 @@ def _harmonic_step(start_QD: NDArray[np.int64], step_QD: NDArray[np.int64]) -> S
 
 
 def _relevant_within(counts: Histograms, k_Q: NDArray[np.int64]) -> Scores:
-    """Expected number of relevant items among the first k ranks."""
+    """Return expected number of relevant items among the first k ranks."""
     ranks_QD = np.clip(k_Q[:, None] - _before(counts.all_QD), 0, counts.all_QD)
     expected_Q: Scores = (counts.relevant_QD * (ranks_QD / np.maximum(counts.all_QD, 1))).sum(axis=1)
     return expected_Q

@@ -15,7 +15,7 @@ from cmh.evaluation.histograms import Counts
 
 
 def grades(query_labels_QL: ArrayLike) -> int:
-    """G: how many labels an item can share with one of these queries, none included.
+    """Return G: how many labels an item can share with one of these queries, none included.
 
     Three at least: two would mean "any label" to `cmh.evaluation.histograms.grade_counts`.
     """
@@ -25,7 +25,9 @@ def grades(query_labels_QL: ArrayLike) -> int:
 def ndcg(
     counts_QGD: Counts, k: int | None = None, *, gain: Literal["linear", "exponential"] = "linear"
 ) -> NDArray[np.float64]:
-    """NDCG (Q,) of the first k ranks, of all where None; 0 for a query that shares no label with any item.
+    """Return NDCG (Q,) of the first k ranks; None takes all.
+
+    A query that shares no label with any item scores 0.
 
     counts_QGD: of `cmh.evaluation.histograms.grade_counts`.
     DCG = Σ_rank gain / log2(1 + rank), over that of the best ranking.
@@ -40,7 +42,7 @@ def ndcg(
     discount = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, limit + 2)))])
 
     def dcg(count_QJ: Counts, gain_QJ: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of groups, each with its number of items and their mean gain."""
+        """Return the gain of groups, each with its number of items and their mean gain."""
         last_QJ = count_QJ.cumsum(axis=1)
         step_QJ = discount[np.minimum(last_QJ, limit)] - discount[np.minimum(last_QJ - count_QJ, limit)]
         return np.asarray((gain_QJ * step_QJ).sum(axis=1))

@@ -69,7 +69,10 @@ RANKS = (1, 10, 50, 100, 500, 1000)
 
 
 def rankings(directions: Iterable[str], lengths: Sequence[int], orders: Iterable[str]) -> list[RankingSpec]:
-    """What is asked about: every direction at every length, and across modalities in every order of bits."""
+    """Return the rankings that a report measures.
+
+    These are every direction at every length, and across modalities every order of bits.
+    """
     sides = {**DIRECTIONS, **UNIFIED}
     kept = list(orders)
     return [
@@ -81,7 +84,7 @@ def rankings(directions: Iterable[str], lengths: Sequence[int], orders: Iterable
 
 
 def measure_codes(counted: RankingCounts, queries: CodedItems, radius: int) -> tuple[pa.Table, pa.Table]:
-    """All metrics (`METRICS`) and curves (`CURVES`) of these rankings, in their order."""
+    """Return all metrics (`METRICS`) and curves (`CURVES`) of these rankings, in their order."""
     rows: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
     for ranking, counts_QGD in counted.items():
@@ -125,7 +128,7 @@ def _code_scores(found: metrics.RetrievalScores, radius: int) -> Iterable[dict[s
 
 
 def _instances(queries: CodedItems, ranking: RankingSpec) -> Iterable[dict[str, Any]]:
-    """Instance recall among the queries, of the ranks that are fewer than they."""
+    """Return instance recall among the queries, of the ranks that are fewer than they."""
     ks = [k for k in instance_recall.KS if k < len(queries.label_NL)]
     query_QP, gallery_QP = (
         queries.codes_for(side, ranking, {}) for side in (ranking.query, ranking.database)
@@ -136,7 +139,10 @@ def _instances(queries: CodedItems, ranking: RankingSpec) -> Iterable[dict[str, 
 
 
 def _graded(gains_QGD: Counts) -> Iterable[dict[str, Any]]:
-    """NDCG of the whole ranking and of its first 100 ranks; an item gains the labels that it shares."""
+    """Return NDCG of the whole ranking and of its first 100 ranks.
+
+    An item gains the labels that it shares.
+    """
     for name, k in (("ndcg", None), ("ndcg_at_100", 100)):
         yield {"metric": name, "value": float(ndcg.ndcg(gains_QGD, k).mean())}
 
@@ -157,7 +163,7 @@ def measure_embeddings(
     query: NDArray[np.int64],
     database: NDArray[np.int64],
 ) -> tuple[pa.Table, pa.Table]:
-    """`METRICS` and `CURVES` of the embeddings (N, K) of "image" and "text"; the column bits has K."""
+    """Return `METRICS` and `CURVES` of the embeddings (N, K) of "image" and "text"; the column bits has K."""
     rows: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
     labels = label_NL[query], label_NL[database]
@@ -190,7 +196,7 @@ def _rank_measures(database: int, drawn: NDArray[np.int64]) -> dict[str, stable_
 
 
 def _embedding_scores(found: Scores, database: int) -> Iterable[dict[str, Any]]:
-    """One row per figure, as `cmh.evaluation.report` names them."""
+    """Return one row per figure, as `cmh.evaluation.report` names them."""
     value, low, high = metrics.interval(found["map"])
     yield {"metric": "map", "value": value, "low": low, "high": high}
     relevant_Q = found["relevant"]
@@ -201,7 +207,7 @@ def _embedding_scores(found: Scores, database: int) -> Iterable[dict[str, Any]]:
 
 
 def value(table: pa.Table, metric: str, direction: str, bits: int, ranking: str | None = None) -> float:
-    """One figure of a METRICS table; without a ranking, by what is stored.
+    """Return one figure of a METRICS table; without a ranking, by what is stored.
 
     Raises:
         ValueError: it is not there.
@@ -214,7 +220,7 @@ def value(table: pa.Table, metric: str, direction: str, bits: int, ranking: str 
 
 
 def select(table: pa.Table, metric: str, *rankings: str) -> list[dict[str, Any]]:
-    """Rows of a METRICS table with this metric (and one of these rankings), as dicts."""
+    """Return rows of a METRICS table with this metric (and one of these rankings), as dicts."""
     rows: list[dict[str, Any]] = table.to_pylist()
     return [r for r in rows if r["metric"] == metric and (not rankings or r["ranking"] in rankings)]
 
@@ -222,7 +228,7 @@ def select(table: pa.Table, metric: str, *rankings: str) -> list[dict[str, Any]]
 def panels(
     curves: pa.Table, curve: str, directions: Sequence[str], unit: str = "bits"
 ) -> dict[str, dict[str, Curve]]:
-    """One curve of a CURVES table in the form that `figures.curves` draws; `unit` names lengths."""
+    """Return one curve of a CURVES table in the form that `figures.curves` draws; `unit` names lengths."""
     rows = [r for r in curves.to_pylist() if r["curve"] == curve]
     return {
         direction: {

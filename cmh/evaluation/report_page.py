@@ -11,7 +11,7 @@ _ARROWS = {name: name.replace("_to_", " → ") for name in (*report.DIRECTIONS, 
 
 
 def map_table(metrics: pa.Table) -> list[dict[str, str]]:
-    """MAP@all with its interval, by direction and length: the table that papers print."""
+    """Return MAP@all with its interval, by direction and length: the table that papers print."""
     rows = report.select(metrics, "map", *report.STORED)
     return [
         {"direction": _ARROWS[direction]}
@@ -29,7 +29,7 @@ def _length(row: Mapping[str, Any]) -> str:
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:
-    """Rows of one shape as a Markdown table."""
+    """Return rows of one shape as a Markdown table."""
     heads = list(rows[0])
     lines = [heads, ["---"] * len(heads), *([row.get(head, "") for head in heads] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -38,7 +38,7 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
 def report_page(
     name: str, address: str, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequence[str]
 ) -> str:
-    """README.md of a report artifact."""
+    """Return README.md of a report artifact."""
     bits = facts["bits"]
     chance = report.value(metrics, "chance", "image_to_text", bits)
     sections = [
@@ -67,7 +67,7 @@ def report_page(
 def embedding_page(
     name: str, address: str, facts: Mapping[str, Any], metrics: pa.Table, pictures: Sequence[str]
 ) -> str:
-    """README.md of a report on a real-valued method."""
+    """Return README.md of a report on a real-valued method."""
     numbers = facts["bits"]
     chance = report.value(metrics, "chance", "image_to_text", numbers)
     without = report.value(metrics, "queries_without_relevant", "image_to_text", numbers)
@@ -90,7 +90,7 @@ def embedding_page(
 
 
 def _instances(metrics: pa.Table) -> list[str]:
-    """Instance recall: one table, a row per direction and length."""
+    """Return instance recall: one table, a row per direction and length."""
     columns = {f"R@{k}": f"instance_recall_at_{k}" for k in instance_recall.KS}
     found = {
         head: {(r["direction"], r["bits"]): r for r in report.select(metrics, name)}
@@ -116,7 +116,7 @@ def _instances(metrics: pa.Table) -> list[str]:
 
 
 def _rankings(metrics: pa.Table) -> list[str]:
-    """Which bits to keep: one table, for methods that rank their bits."""
+    """Return which bits to keep: one table, for methods that rank their bits."""
     rows = [r for r in report.select(metrics, "map") if r["direction"] in report.CROSS_MODAL]
     names = list(dict.fromkeys(r["ranking"] for r in rows))
     if len(names) == 2:  # the stored order and the random ranking: nothing is ranked

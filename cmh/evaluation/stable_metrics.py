@@ -36,12 +36,14 @@ def evaluate(
     *,
     threads: int | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Every measure of every query, (Q,) each; take the mean.  A query without relevant items measures 0.
+    """Return every measure of every query, (Q,) each.
 
-    Raises: ValueError if the two sides do not fit each other, or a side its labels.
-    Example: `evaluate(..., {"map": average_precision, "map@50": lambda r: average_precision(r, 50)})`.
+    Take the mean.  A query without relevant items measures 0.
+
+    Raises:
+        ValueError: if the two sides do not fit each other, or a side its labels. Example: `evaluate(...,
+            {"map": average_precision, "map@50": lambda r: average_precision(r, 50)})`.
     """
-
     _check(query_QP, database_NP, query_labels_QL, database_labels_NL)
 
     def distances(q: int) -> NDArray[Any]:
@@ -60,7 +62,9 @@ def evaluate_cosine(
     *,
     threads: int | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """As `evaluate`, of embeddings: the highest cosine first; cosines that agree to 6 digits are ties.
+    """Measure embeddings as `evaluate` does codes: the highest cosine first.
+
+    Cosines that agree to 6 digits are ties.
 
     An embedding of zeros has cosine 0 with all.
     """
@@ -75,18 +79,23 @@ def evaluate_cosine(
 
 
 def stable_ranks(distance_N: NDArray[Any], relevant_N: NDArray[np.bool_]) -> Ranks:
-    """Ranks of the relevant items, ascending; of two at the same distance the first in the database wins."""
+    """Return the ranks of the relevant items, ascending.
+
+    Of two items at the same distance the first in the database ranks first.
+    """
     return np.flatnonzero(relevant_N[np.argsort(distance_N, kind="stable")]) + 1
 
 
 def average_precision(rank_R: Ranks, k: int | None = None) -> float:
-    """AP of the first k ranks (of all where None), divided by min(k, R)."""
+    """Return AP of the first k ranks (of all where None), divided by min(k, R)."""
     best = len(rank_R) if k is None else min(k, len(rank_R))
     return _sum_of_precisions(rank_R if k is None else rank_R[rank_R <= k]) / max(best, 1)
 
 
 def average_precision_retrieved(rank_R: Ranks, k: int) -> float:
-    """AP of the first k ranks divided by the relevant items *among them*, as DCMH's MATLAB code and DJSRH do.
+    """Return the AP of the first k ranks, divided by the relevant items *among them*.
+
+    DCMH's MATLAB code and DJSRH compute it so.
 
     It rewards finding less: one hit at rank 1 scores 1, however much else is missed.
     """
@@ -95,14 +104,16 @@ def average_precision_retrieved(rank_R: Ranks, k: int) -> float:
 
 
 def first_k_relevant(rank_R: Ranks, k: int) -> float:
-    """Mean precision at the first min(k, R) *relevant* items, at whatever rank: `calc_map_k` of most PyTorch
-    repositories, published as MAP@k although it cuts no ranking."""
+    """Return the mean precision at the first min(k, R) *relevant* items, at whatever rank.
+
+    It is `calc_map_k` of most PyTorch repositories, published as MAP@k although it cuts no ranking.
+    """
     first_R = rank_R[:k]
     return _sum_of_precisions(first_R) / max(len(first_R), 1)
 
 
 def precision_at(rank_R: Ranks, k: int) -> float:
-    """Share of relevant items among the first k ranks."""
+    """Return share of relevant items among the first k ranks."""
     return float((rank_R <= k).sum() / k)
 
 
@@ -137,7 +148,7 @@ def _measured(
     measures: Mapping[str, Measure],
     threads: int | None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Every measure of every query, of which `distances` gives those to all database items."""
+    """Return every measure of every query, of which `distances` gives those to all database items."""
     query_labels_QB = histograms.pack_labels(query_labels_QL)
     labels_NB = histograms.pack_labels(database_labels_NL)
 

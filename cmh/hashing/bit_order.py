@@ -12,7 +12,7 @@ Criterion = Literal["most", "least", "absolute", "random"]
 
 
 def order_bits(weights_MK: Tensor, how: Criterion, seed: int = 0) -> list[int]:
-    """Bits of the model, the ones to keep first; ties by the bit's number.
+    """Return bits of the model, the ones to keep first; ties by the bit's number.
 
     `weights_MK` are the weights of the K bits, one row per stage and tower, or a (K,) significance.
     "most": largest sum first; "least": smallest sum first; "absolute": largest sum of magnitudes first;
@@ -25,7 +25,7 @@ def order_bits(weights_MK: Tensor, how: Criterion, seed: int = 0) -> list[int]:
         ValueError: another value of `how`.
 
     >>> weights = torch.tensor([[0.3, -0.9, 0.1], [0.1, 0.2, 0.0]])
-    >>> [ranking(weights, how) for how in ("most", "least", "absolute")]
+    >>> [order_bits(weights, how) for how in ("most", "least", "absolute")]
     [[0, 2, 1], [1, 2, 0], [1, 0, 2]]
     """
     weights_MK = weights_MK.detach().cpu().double().reshape(-1, weights_MK.shape[-1])

@@ -37,7 +37,7 @@ class CodeMemory:
         self.refresh()
 
     def consensus(self) -> Tensor:
-        """b_NK = sign(F + G) in {-1, +1}, with sign(0) = +1, of the codes as they stand now."""
+        """Return b_NK = sign(F + G) in {-1, +1}, with sign(0) = +1, of the codes as they stand now."""
         return torch.where(self.image_NK + self.text_NK >= 0, 1.0, -1.0)
 
     def refresh(self) -> None:
@@ -45,7 +45,10 @@ class CodeMemory:
         self.consensus_NK = self.consensus()
 
     def weight_of_relevant(self, wanted: float | Literal["balanced"]) -> float:
-        """`wanted`; "balanced": the weight that gives all relevant pairs together as much as the others."""
+        """Return `wanted`; for "balanced" the weight that balances the pairs.
+
+        It gives all relevant pairs together as much as the others.
+        """
         if wanted != "balanced":
             return wanted
         if self.relevant_share == 0:
@@ -53,7 +56,7 @@ class CodeMemory:
         return (1 - self.relevant_share) / self.relevant_share
 
     def prefix(self, bits: int) -> "CodeMemory":
-        """A view of the first `bits` bits of everything, labels shared."""
+        """Return a view of the first `bits` bits of everything, labels shared."""
         view = object.__new__(CodeMemory)
         view.labels_NL, view.relevant_share = self.labels_NL, self.relevant_share
         view.image_NK, view.text_NK = self.image_NK[:, :bits], self.text_NK[:, :bits]
@@ -69,7 +72,7 @@ class CodeMemory:
         codes_NK[distributed.gather(index_B)] = distributed.gather(u_BK.detach()).to(codes_NK.dtype)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The codes and the consensus, not copied; the labels belong to the data."""
+        """Return the codes and the consensus, not copied; the labels belong to the data."""
         return {"image": self.image_NK, "text": self.text_NK, "consensus": self.consensus_NK}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -88,7 +91,10 @@ class CodeMemory:
 
 
 def _relevant_share(labels_NL: Tensor) -> float:
-    """Share of the pairs (i, j), i = j included, that have a label in common; a block of rows at a time."""
+    """Return the share of the pairs (i, j), i = j included, that have a label in common.
+
+    It is counted a block of rows at a time.
+    """
     relevant = sum(
         int((labels_NL[start : start + 1024] @ labels_NL.T > 0).sum().item())
         for start in range(0, len(labels_NL), 1024)

@@ -28,19 +28,19 @@ class Whitening(NamedTuple):
     y_DD: Matrix
 
     def cross(self, cxy_FD: Matrix) -> Matrix:
-        """The cross-covariance as seen in whitened coordinates, Lx⁻¹ Cxy Ly⁻ᵀ."""
+        """Return the cross-covariance as seen in whitened coordinates, Lx⁻¹ Cxy Ly⁻ᵀ."""
         half_FD = linalg.solve_triangular(self.x_FF, cxy_FD, lower=True)
         cross_FD: Matrix = linalg.solve_triangular(self.y_DD, half_FD.T, lower=True).T
         return cross_FD
 
     def outer(self, x_F1: Matrix, y_D1: Matrix) -> Matrix:
-        """`cross` of x yᵀ, from the two vectors alone."""
+        """Return `cross` of x yᵀ, from the two vectors alone."""
         whitened_F1 = linalg.solve_triangular(self.x_FF, x_F1, lower=True)
         outer_FD: Matrix = whitened_F1 @ linalg.solve_triangular(self.y_DD, y_D1, lower=True).T
         return outer_FD
 
     def directions(self, u_FK: Matrix, v_DK: Matrix) -> tuple[Matrix, Matrix]:
-        """Directions in the original coordinates of those in whitened ones."""
+        """Return directions in the original coordinates of those in whitened ones."""
         return (
             linalg.solve_triangular(self.x_FF, u_FK, lower=True, trans="T"),
             linalg.solve_triangular(self.y_DD, v_DK, lower=True, trans="T"),
@@ -48,7 +48,7 @@ class Whitening(NamedTuple):
 
 
 def whiten(cxx_FF: Matrix, cyy_DD: Matrix, ridge: float) -> Whitening:
-    """Factors of the covariances plus `ridge` on their diagonals.
+    """Return factors of the covariances plus `ridge` on their diagonals.
 
     Raises:
         ValueError: a covariance that is singular even so.
@@ -64,7 +64,7 @@ def whiten(cxx_FF: Matrix, cyy_DD: Matrix, ridge: float) -> Whitening:
 
 
 def pairs(cxx_FF: Matrix, cyy_DD: Matrix, cxy_FD: Matrix, count: int, *, ridge: float) -> Pairs:
-    """The `count` best solutions of Cxy Cyy⁻¹ Cyx wx = λ Cxx wx, with wy = Cyy⁻¹ Cyx wx / √λ.
+    """Return the `count` best solutions of Cxy Cyy⁻¹ Cyx wx = λ Cxx wx, with wy = Cyy⁻¹ Cyx wx / √λ.
 
     No more than min(F, D) pairs carry anything (the rank of Cxy).  As in the published code the others are
     there all the same, as rounding leaves them: noise that costs retrieval, which is why published figures
@@ -91,7 +91,7 @@ def pairs(cxx_FF: Matrix, cyy_DD: Matrix, cxy_FD: Matrix, count: int, *, ridge: 
 
 
 def leading_pair(whitening: Whitening, cross_FD: Matrix) -> Pairs:
-    """The best pair (K = 1) of a whitened cross-covariance."""
+    """Return the best pair (K = 1) of a whitened cross-covariance."""
     if min(cross_FD.shape) < 64:
         u_FX, singular_X, vt_XD = linalg.svd(cross_FD, full_matrices=False)
     else:
@@ -104,7 +104,7 @@ def leading_pair(whitening: Whitening, cross_FD: Matrix) -> Pairs:
 
 
 def _fix_signs(u_FK: Matrix) -> Matrix:
-    """Eigenvectors with their largest component positive, so that all LAPACKs agree."""
+    """Return Eigenvectors with their largest component positive, so that all LAPACKs agree."""
     largest_K = np.abs(u_FK).argmax(axis=0)
     sign_K: Matrix = np.sign(u_FK[largest_K, np.arange(u_FK.shape[1])])
     return u_FK * sign_K

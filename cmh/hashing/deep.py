@@ -20,7 +20,7 @@ from cmh.networks import image_heads, text_networks
 
 
 def in_turn(optimizer: Optimizer) -> tuple[Phase, ...]:
-    """A pass over the images in which their tower moves, then one over the texts."""
+    """Return a pass over the images in which their tower moves, then one over the texts."""
     return (
         Phase(name="image", modules=("backbone", "image_tower"), reads="image", optimizer=optimizer),
         Phase(name="text", modules=("text_tower",), reads="text", optimizer=optimizer),
@@ -28,13 +28,13 @@ def in_turn(optimizer: Optimizer) -> tuple[Phase, ...]:
 
 
 def together(optimizer: Optimizer) -> tuple[Phase, ...]:
-    """One pass over the pairs, both towers moving."""
+    """Return one pass over the pairs, both towers moving."""
     modules = ("backbone", "image_tower", "text_tower")
     return (Phase(name="pairs", modules=modules, reads="both", optimizer=optimizer),)
 
 
 def whole_batch(codes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Codes (S, B, K) of the global batch, and the relevance s_BB of its items to each other."""
+    """Return codes (S, B, K) of the global batch, and the relevance s_BB of its items to each other."""
     labels_BL = distributed.gather(batch.labels_BL)
     everyone = distributed.gather(codes.transpose(0, 1)).transpose(0, 1)
     return everyone, losses.relevance(labels_BL, labels_BL)
@@ -53,7 +53,10 @@ class Towers(Method):
         self.backbone = backbone
 
     def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
-        """Codes (B, K) of the phase's tower; in phase "pairs" (2, B, K), of the images and of the texts."""
+        """Return codes (B, K) of the phase's tower.
+
+        In phase "pairs" they are (2, B, K), of the images and of the texts.
+        """
         if phase == "pairs":
             both = torch.stack([self.code_of("image", batch), self.code_of("text", batch)])
             memory.write("image", batch.index_B, both[0])
@@ -65,7 +68,7 @@ class Towers(Method):
         return code_BK
 
     def code_of(self, side: Side, batch: Batch) -> Tensor:
-        """What the tower gives in training."""
+        """Return what the tower gives in training."""
         if side == "image":
             assert batch.image is not None
             code_BK: Tensor = self.image_tower(self.backbone(*batch.image))

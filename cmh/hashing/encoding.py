@@ -20,7 +20,9 @@ REVISION = 1  # raise it when codes of the same model come out otherwise: order 
 
 
 def relaxed_codes(method: Method, items: Items, side: Side, batch_size: int = 128) -> NDArray[np.float32]:
-    """Relaxed codes u_nK float32 in [-1, 1] of one modality, in evaluation mode, on the method's own device.
+    """Return relaxed codes u_nK float32 in [-1, 1] of one modality.
+
+    The method runs in evaluation mode, on its own device.
 
     The result of an item does not depend on the items beside it beyond float rounding.
     """
@@ -43,7 +45,7 @@ def relaxed_codes(method: Method, items: Items, side: Side, batch_size: int = 12
 
 
 def pack_codes(u_nK: NDArray[np.float32], order: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Packed codes (n, P) of relaxed ones, bit `order[k]` of the model at position k; sign(0) = +1.
+    """Return packed codes (n, P) of relaxed ones, bit `order[k]` of the model at position k; sign(0) = +1.
 
     Raises:
         ValueError: codes that are not numbers.
@@ -52,12 +54,18 @@ def pack_codes(u_nK: NDArray[np.float32], order: NDArray[np.int64]) -> NDArray[n
 
 
 def bit_significance(method: Method) -> Tensor | None:
-    """`method.significance()`; None for nested codes, whose bits were put in their order by training."""
+    """Return `method.significance()`; None for nested codes.
+
+    Training puts the bits of nested codes in their order.
+    """
     return None if method.prefixes else method.significance()
 
 
 def bit_order(method: Method) -> NDArray[np.int64]:
-    """(K,) bits of the model, those that a short code keeps first; as they are where none are ranked."""
+    """Return the model's bits (K,), those that a short code keeps first.
+
+    Where no bits are ranked, they are in the model's order.
+    """
     significance_K = bit_significance(method)
     if significance_K is None:
         return np.arange(method.bits)
@@ -65,7 +73,7 @@ def bit_order(method: Method) -> NDArray[np.int64]:
 
 
 def device_of(method: Method) -> torch.device:
-    """Where the method's parameters and buffers are; a method may have only one of the two."""
+    """Return where the method's parameters and buffers are; a method may have only one of the two."""
     tensors: dict[str, Tensor] = method.state_dict()
     return next(iter(tensors.values())).device
 

@@ -39,7 +39,7 @@ def regress(
 def fit(
     kernel_NM: Matrix, kernel_MM: Matrix, codes_NK: NDArray[np.int8], penalty: float, *, steps: int = 500
 ) -> Matrix:
-    """Weights (M, K) of the K regressions.
+    """Return weights (M, K) of the K regressions.
 
     steps: L-BFGS iterations at most; it ends before where the loss falls by less than 1e-9 of itself.
     """

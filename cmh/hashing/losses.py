@@ -17,12 +17,14 @@ from torch.nn import functional
 
 
 def relevance(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:
-    """s_BN = 1 where two items share at least one label, else 0; float32 for float32 labels."""
+    """Return s_BN = 1 where two items share at least one label, else 0; float32 for float32 labels."""
     return (labels_BL @ labels_NL.T > 0).to(labels_BL.dtype)
 
 
 def label_cosine(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:
-    """s_BN = |l_i and l_j| / sqrt(|l_i| |l_j|), the cosine of label vectors; 0 where either has no label.
+    """Return s_BN = |l_i and l_j| / sqrt(|l_i| |l_j|), the cosine of label vectors.
+
+    It is 0 where either item has no label.
 
     Source: DSPAH (Chen et al.), eq. 2 to 4; MESDCH (Zou et al.).
     """
@@ -33,7 +35,7 @@ def label_cosine(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:
 def pairwise_nll(
     u_SBK: Tensor, v_SNK: Tensor, s_BN: Tensor, alpha: float, relevant_weight: float = 1.0
 ) -> Tensor:
-    """Negative log-likelihood of relevance, given codes on both sides that learn.
+    """Return negative log-likelihood of relevance, given codes on both sides that learn.
 
     L = -mean_sij w_ij [ s_ij t_sij - log(1 + exp(t_sij)) ],   t = u v^T / alpha,
     w_ij = relevant_weight where s_ij = 1, else 1.
@@ -51,7 +53,7 @@ def pairwise_nll(
 def memory_nll(
     u_SBK: Tensor, memory_NK: Tensor, s_BN: Tensor, alpha: float, relevant_weight: float = 1.0
 ) -> Tensor:
-    """`pairwise_nll(u_SBK, memory_NK, ...)` with a constant other side, about twice as fast.
+    """Return `pairwise_nll(u_SBK, memory_NK, ...)` with a constant other side, about twice as fast.
 
     Loss and gradient come from one pass over the pairs: dL/dt = w (sigmoid(t) - s), and the share of s,
     s @ memory, is the same for all layers.  Always computed in the precision of the memory.
@@ -61,7 +63,7 @@ def memory_nll(
 
 
 def quantisation(u_BK: Tensor, b_BK: Tensor) -> Tensor:
-    """L = mean_i ||b_i - u_i||^2 / K.
+    """Return L = mean_i ||b_i - u_i||^2 / K.
 
     Source: Jiang and Li, ibid., second term.  Deviation: mean over items and bits instead of a sum.
     """
@@ -69,12 +71,12 @@ def quantisation(u_BK: Tensor, b_BK: Tensor) -> Tensor:
 
 
 def cosine(u_BK: Tensor, v_NK: Tensor) -> Tensor:
-    """cos_BN = <u_i, v_j> / (||u_i|| ||v_j||)."""
+    """Return cos_BN = <u_i, v_j> / (||u_i|| ||v_j||)."""
     return functional.normalize(u_BK) @ functional.normalize(v_NK).T
 
 
 def triplet_margin(d_BN: Tensor, s_BN: Tensor, margin: float) -> Tensor:
-    """L = mean max(0, margin + d_ij - d_ik) over all (i, j, k) with s_ij > s_ik; 0 if there is none.
+    """Return L = mean max(0, margin + d_ij - d_ik) over all (i, j, k) with s_ij > s_ik; 0 if there is none.
 
     d_BN: distances.  Memory O(B N^2): 0.9 GB for a batch of 384 against itself.
     """
@@ -84,7 +86,7 @@ def triplet_margin(d_BN: Tensor, s_BN: Tensor, margin: float) -> Tensor:
 
 
 def balance(u_BK: Tensor) -> Tensor:
-    """L = ||mean_i u_i||^2: each bit is +1 as often as -1.
+    """Return L = ||mean_i u_i||^2: each bit is +1 as often as -1.
 
     u_BK: the codes of the *global* batch.
     Source: Jiang and Li, ibid., third term.  Deviations: divided by N^2; over the batch, not the training
@@ -95,7 +97,7 @@ def balance(u_BK: Tensor) -> Tensor:
 
 
 def pair_weights(s_BN: Tensor, relevant_weight: float) -> Tensor:
-    """w_BN = relevant_weight where s_ij = 1, else 1."""
+    """Return w_BN = relevant_weight where s_ij = 1, else 1."""
     return 1 + (relevant_weight - 1) * s_BN
 
 

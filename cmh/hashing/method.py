@@ -97,7 +97,10 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def reads_maps(cls, config: Any) -> bool:
-        """Whether it looks at places of an image: then frozen features are stage maps, else averages."""
+        """Return whether the method looks at places of an image.
+
+        If so, frozen features are stage maps, else averages.
+        """
         return False
 
     @property
@@ -106,7 +109,7 @@ class Method(nn.Module, ABC):
         return ()
 
     def forward(self, phase: str, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Weighted loss terms by name, scalars; the trainer adds them.
+        """Return weighted loss terms by name, scalars; the trainer adds them.
 
         By default `loss` of `codes`, and of each of `prefixes` once more, times its weight: *nested* codes,
         whose first bits are trained to be good codes by themselves (Kusupati et al., Matryoshka
@@ -126,7 +129,7 @@ class Method(nn.Module, ABC):
         return terms
 
     def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
-        """What the phase's towers make of the batch, (..., B, K), written to the memory.
+        """Return what the phase's towers make of the batch, (..., B, K), written to the memory.
 
         Bit k must not depend on how many bits follow it.
         """
@@ -135,7 +138,10 @@ class Method(nn.Module, ABC):
         )
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Weighted terms of `codes` (..., B, K) against a memory of as many bits; K may be below `bits`."""
+        """Return the weighted terms of `codes` (..., B, K) against a memory of as many bits.
+
+        `K` may be below `bits`.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} has no phases; train it with cmh.training.solver.fit"
         )
@@ -158,18 +164,27 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def encode_image(self, image: Stages) -> Tensor:
-        """Relaxed codes u_BK: in [-1, 1], or of a method without phases any numbers; their signs count."""
+        """Return relaxed codes u_BK of images, in [-1, 1].
+
+        Of a method without phases they are any numbers; their signs count.
+        """
 
     @abstractmethod
     def encode_text(self, text_BD: Tensor) -> Tensor:
-        """Relaxed codes u_BK, as of `encode_image`."""
+        """Return relaxed codes u_BK, as of `encode_image`."""
 
     def attended(self, image: Stages) -> Tensor | None:
-        """(B, H, W) in [0, 1]: how much each place of the images counts, for methods that choose places."""
+        """Return how much each place of the images counts, (B, H, W) in [0, 1].
+
+        Methods that choose no places return None.
+        """
         return None
 
     def significance(self) -> Tensor | None:
-        """(K,) float: how much each bit weighs, for methods whose codes can be shortened; else None."""
+        """Return how much each bit weighs, (K,) float, for methods whose codes can be shortened.
+
+        Other methods return None.
+        """
         return None
 
 

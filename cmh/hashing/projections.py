@@ -17,12 +17,12 @@ Matrix = NDArray[np.float64]
 
 
 def pooled(maps: Stages, stages: Sequence[int]) -> Tensor:
-    """(B, F) float64: the means over positions of the chosen stage maps (B, C, H, W), side by side."""
+    """Return (B, F) float64: the means over positions of the chosen stage maps (B, C, H, W), side by side."""
     return torch.cat([maps[stage].double().mean((2, 3)) for stage in stages], 1)
 
 
 def pooled_size(inputs: Inputs, stages: Sequence[int]) -> int:
-    """F of `pooled`.
+    """Return F of `pooled`.
 
     Raises:
         ValueError: a stage that the backbone does not have.
@@ -59,11 +59,11 @@ class Projection(nn.Module):
 
 
 def signs(u_NK: Matrix) -> NDArray[np.int8]:
-    """Codes {-1, +1} of real ones; sign(0) = +1."""
+    """Return codes {-1, +1} of real ones; sign(0) = +1."""
     return np.where(u_NK >= 0, 1, -1).astype(np.int8)
 
 
 def unit_rows(x_NF: Matrix) -> Matrix:
-    """Rows divided by their length; rows of zeros stay."""
+    """Return rows divided by their length; rows of zeros stay."""
     length_N = np.linalg.norm(x_NF, axis=1, keepdims=True)
     return x_NF / np.where(length_N == 0, 1, length_N)

@@ -47,7 +47,7 @@ class KernelProjection(nn.Module):
 
 
 def choose_bases(x_NF: Matrix, count: int, how: Choice, seed: int) -> Matrix:
-    """Items drawn without replacement, or the centres of k-means; all where there are not so many."""
+    """Return items drawn without replacement, or the centres of k-means; all where there are not so many."""
     if count >= len(x_NF):
         return x_NF
     if how == "kmeans":
@@ -59,20 +59,20 @@ def choose_bases(x_NF: Matrix, count: int, how: Choice, seed: int) -> Matrix:
 
 
 def rbf(x_NF: Matrix, bases_MF: Matrix, variance: float) -> Matrix:
-    """k(x, z) of every item with every basis, (N, M)."""
+    """Return k(x, z) of every item with every basis, (N, M)."""
     kernel_NM: Matrix = np.exp(squared_distances(x_NF, bases_MF) / (-2 * variance))
     return kernel_NM
 
 
 def squared_distances(x_NF: Matrix, z_MF: Matrix) -> Matrix:
-    """|x - z|² of all pairs, (N, M)."""
+    """Return |x - z|² of all pairs, (N, M)."""
     squared_NM: Matrix = (x_NF**2).sum(axis=1)[:, None] - 2 * x_NF @ z_MF.T + (z_MF**2).sum(axis=1)
     np.maximum(squared_NM, 0, out=squared_NM)  # rounding can take it below
     return squared_NM
 
 
 def mean_squared_distance(x_NF: Matrix, z_MF: Matrix) -> float:
-    """Mean of |x - z|² over all pairs, without forming them; 1 where all points (nearly) coincide."""
+    """Return mean of |x - z|² over all pairs, without forming them; 1 where all points (nearly) coincide."""
     means = (x_NF**2).sum(axis=1).mean() + (z_MF**2).sum(axis=1).mean()
     distance = float(means - 2 * x_NF.mean(axis=0) @ z_MF.mean(axis=0))
     return distance if distance > 1e-12 * means else 1.0

@@ -12,12 +12,12 @@ from cmh.hashing.method import Method
 
 
 def available() -> list[str]:
-    """Names of all methods, sorted."""
+    """Return names of all methods, sorted."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
 def load(name: str) -> type[Method]:
-    """The method's class.
+    """Return the method's class.
 
     Raises:
         ValueError: no method of that name; the message lists those there are.
@@ -34,7 +34,7 @@ def load(name: str) -> type[Method]:
 
 
 def summary(name: str) -> str:
-    """What the method is, in one line: the first of its file."""
+    """Return what the method is, in one line: the first of its file."""
     return (importlib.import_module(load(name).__module__).__doc__ or "").split("\n")[0]
 
 
@@ -44,7 +44,7 @@ def is_shallow(name: str) -> bool:
 
 
 def config(name: str, **fields: Any) -> Any:
-    """The method's `Config` with `fields` set and everything else at the paper's default.
+    """Return the method's `Config` with `fields` set and everything else at the paper's default.
 
     Raises:
         ValueError: unknown method, unknown field or a value of the wrong type; the message names the fields.

@@ -102,15 +102,17 @@ class ACMR(Method):
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """One pass over the pairs, in which all move: the reversed gradient sets the two sides against each
-        other."""
+        """One pass over the pairs, in which all move.
+
+        The reversed gradient sets the two sides against each other.
+        """
         c = self.config
         adam = Optimizer(kind="adam", lr=c.lr, betas=(c.beta1, 0.999), decay=c.decay)
         modules = ("backbone", "image_tower", "text_tower", "classifier", "discriminator")
         return (Phase(name="pairs", modules=modules, reads="both", optimizer=adam),)
 
     def forward(self, phase: str, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Terms `classes`, `relevant`, `others` and `modality`, each with its weight.
+        """Return terms `classes`, `relevant`, `others` and `modality`, each with its weight.
 
         The towers maximise the last one, through its reversed gradient.
         """
@@ -140,13 +142,15 @@ class ACMR(Method):
         return t_BK
 
     def _modality(self, v_BK: Tensor, t_BK: Tensor) -> Tensor:
-        """- mean_i (log D(v_i) + log(1 - D(t_i))), the gradient reversed towards the towers."""
+        """Return - mean_i (log D(v_i) + log(1 - D(t_i))), the gradient reversed towards the towers."""
         image_B1, text_B1 = (self.discriminator(reverse(x)) for x in (v_BK, t_BK))
         return (functional.softplus(-image_B1) + functional.softplus(text_B1)).mean()
 
 
 def pairs(v_BK: Tensor, t_BK: Tensor, s_BB: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """Mean distance of the relevant pairs, and mean max(0, margin - distance) of the others; 0 of none.
+    """Return the mean distance of relevant pairs, and mean max(0, margin - distance) of the others.
+
+    A mean over no pairs is 0.
 
     Source: the invariance loss of the paper, section 3.3, over pairs in place of triplets.
     """
@@ -158,13 +162,16 @@ def pairs(v_BK: Tensor, t_BK: Tensor, s_BB: Tensor, margin: float) -> tuple[Tens
 
 
 def classification(score_BL: Tensor, labels_BL: Tensor) -> Tensor:
-    """Mean over items of the cross-entropy of their labels, in equal parts; 0 of an item without any."""
+    """Return the mean over items of the cross-entropy of their labels, in equal parts.
+
+    An item without labels adds 0.
+    """
     share_BL = labels_BL / labels_BL.sum(1, keepdim=True).clamp(min=1)
     return functional.cross_entropy(score_BL, share_BL)
 
 
 def reverse(x: Tensor) -> Tensor:
-    """x; its gradient is multiplied by -1.
+    """Return x; its gradient is multiplied by -1.
 
     Source: Ganin and Lempitsky, Unsupervised Domain Adaptation by Backpropagation, ICML 2015.
     """
@@ -183,13 +190,13 @@ class _Reverse(torch.autograd.Function):
 
 
 def _upper(width: int, config: Config) -> tuple[nn.Module, ...]:
-    """The second and third layer of a tower, on a first one of this width."""
+    """Return the second and third layer of a tower, on a first one of this width."""
     second, third = nn.Linear(width, config.middle), nn.Linear(config.middle, config.bits)
     return nn.Tanh(), _xavier(second), nn.Tanh(), _xavier(third), nn.Tanh()
 
 
 def _xavier(linear: nn.Linear) -> nn.Linear:
-    """Glorot's uniform weights, biases 0: what the authors' library does unasked."""
+    """Return Glorot's uniform weights, biases 0: what the authors' library does unasked."""
     nn.init.xavier_uniform_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear

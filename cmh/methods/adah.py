@@ -134,7 +134,7 @@ class ADAH(Method):
         )
 
     def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
-        """u (4, B, K): image, text, unattended image, unattended text."""
+        """Return u (4, B, K): image, text, unattended image, unattended text."""
         assert batch.image is not None
         assert batch.text_BD is not None
         map_BCHW, text_BF = self._map(batch.image), self.text_features(batch.text_BD)
@@ -152,7 +152,7 @@ class ADAH(Method):
         return codes
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Eq. 8: all six ranking losses, to be minimised; eq. 9: minus the two of unattended codes."""
+        """Return Eq. 8: all six ranking losses, to be minimised; eq. 9: minus the two of unattended codes."""
         everyone, s_BB = whole_batch(codes, batch)
         margin = self.config.margin * math.sqrt(codes.shape[-1])
 
@@ -183,7 +183,7 @@ class ADAH(Method):
         return u_BK
 
     def attended(self, image: Stages) -> Tensor | None:
-        """(B, H, W) float32, 1 at the attended places of the stage map: the paper's figure 6."""
+        """Return (B, H, W) float32, 1 at the attended places of the stage map: the paper's figure 6."""
         if not self._attends(IMAGE):
             return None
         map_BCHW = self._map(image)
@@ -203,14 +203,14 @@ class ADAH(Method):
         return map_BCHW
 
     def _image_mask(self, map_BCHW: Tensor) -> Tensor:
-        """(B, 1, H, W), eq. 1; all 1 where images are not attended to."""
+        """Return (B, 1, H, W), eq. 1; all 1 where images are not attended to."""
         if not self._attends(IMAGE):
             return torch.ones_like(map_BCHW[:1, :1, :1, :1])
         score = self.image_attention(map_BCHW)
         return above(score.flatten(1).softmax(1), 1 / score[0].numel()).view_as(score)
 
     def _text_mask(self, text_BF: Tensor) -> Tensor:
-        """(B, F), eq. 3; all 1 where texts are not attended to."""
+        """Return (B, F), eq. 3; all 1 where texts are not attended to."""
         if not self._attends(TEXT):
             return torch.ones_like(text_BF)
         return above(self.text_attention(text_BF).softmax(1), self.config.text_threshold / text_BF.shape[1])
@@ -221,7 +221,7 @@ class ADAH(Method):
 
 
 def above(p: Tensor, threshold: float) -> Tensor:
-    """1 where p >= threshold, else 0; the gradient passes as if it were p.
+    """Return 1 where p >= threshold, else 0; the gradient passes as if it were p.
 
     Source: eq. 1 with the straight-through estimator.
     """
@@ -229,7 +229,7 @@ def above(p: Tensor, threshold: float) -> Tensor:
 
 
 def triplet_ranking(query_BK: Tensor, database_BK: Tensor, s_BB: Tensor, margin: float) -> Tensor:
-    """`losses.triplet_margin` of Euclidean distances.
+    """Return `losses.triplet_margin` of Euclidean distances.
 
     Source: eq. 5.  Deviation: the mean over triplets in place of the sum.
     """
@@ -239,7 +239,7 @@ def triplet_ranking(query_BK: Tensor, database_BK: Tensor, s_BB: Tensor, margin:
 
 
 def _gaussian(linear: nn.Linear) -> nn.Linear:
-    """Weights N(0, .01), biases 0: the paper's for text."""
+    """Return weights N(0, .01), biases 0: the paper's for text."""
     nn.init.normal_(linear.weight, std=0.01)
     nn.init.zeros_(linear.bias)
     return linear

@@ -151,7 +151,9 @@ class AGAH(Method):
         )
 
     def forward(self, phase: str, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Of the critics: `image` and `text`, minus how far they tell features apart, with the penalty.
+        """Return the terms of the critics: `image` and `text`.
+
+        Each is minus how far the critic tells features apart, with the penalty.
 
         Of the rest: `triplets`, `cosine`, `code_map`, `quantisation` and `adversarial`, each with its weight.
         """
@@ -185,7 +187,7 @@ class AGAH(Method):
         return Encoded(f_BF, self.text_hash(self._attend(f_BF)))
 
     def _attend(self, f_BF: Tensor) -> Tensor:
-        """Features with those of the labels that they look like."""
+        """Return features with those of the labels that they look like."""
         mean_LF = functional.normalize(self.label_sum_LF)  # a sum has the direction of its mean
         weight_BL = (SHARPNESS * f_BF @ mean_LF.T).sigmoid()
         attended_BF = weight_BL @ mean_LF / weight_BL.sum(1, keepdim=True)
@@ -223,13 +225,15 @@ class AGAH(Method):
 
 
 def cosine_quantisation(h_BK: Tensor) -> Tensor:
-    """(B,) 1 / (1 + exp(cos(|h|, 1))): lowest where all bits are equally sure."""
+    """Return (B,) 1 / (1 + exp(cos(|h|, 1))): lowest where all bits are equally sure."""
     absolute_BK = h_BK.abs()
     return (-functional.cosine_similarity(absolute_BK, torch.ones_like(absolute_BK))).sigmoid()
 
 
 def criticism(critic: nn.Module, own_BF: Tensor, other_BF: Tensor) -> Tensor:
-    """mean D(other) - mean D(own) + 10 mean (||grad D(x)|| - 1)^2, x between the two, drawn per number.
+    """Return mean D(other) - mean D(own) + 10 mean (||grad D(x)|| - 1)^2.
+
+    `x` lies between the two, at a place drawn for each number.
 
     Source: Gulrajani et al., Improved Training of Wasserstein GANs, NeurIPS 2017, as in the authors' code.
     """
@@ -243,7 +247,7 @@ def criticism(critic: nn.Module, own_BF: Tensor, other_BF: Tensor) -> Tensor:
 
 
 def label_codes(c_LK: Tensor, codes: tuple[Tensor, ...], labels_NL: Tensor) -> Tensor:
-    """C with its bits set anew, one after another, from codes (N, K) in {-1, +1} of each modality."""
+    """Return C with its bits set anew, one after another, from codes (N, K) in {-1, +1} of each modality."""
     c_LK, bits = c_LK.clone(), c_LK.shape[1]
     # K S C = K (2 C - 1 1^T C): what the labels' codes among themselves ask for
     wanted_LK = bits * (sum(labels_NL.T @ b_NK for b_NK in codes) + 2 * c_LK - c_LK.sum(0))
@@ -259,7 +263,7 @@ def _signs(u: Tensor) -> Tensor:
 
 
 def _critic(features: int) -> nn.Sequential:
-    """Features (B, F) to (B, 1): of widths F, F / 2, as authors' code."""
+    """Return features (B, F) to (B, 1): of widths F, F / 2, as authors' code."""
     half = max(1, features // 2)
     return nn.Sequential(
         nn.Linear(features, features), nn.ReLU(), nn.Linear(features, half), nn.ReLU(), nn.Linear(half, 1)

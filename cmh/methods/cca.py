@@ -20,6 +20,8 @@ from cmh.hashing.shallow import LinearHashing
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
+    """Settings; the defaults are the paper's, or say whose they are."""
+
     bits: int = 16
     ridge: float = 1e-6  # the SCM authors' trainCCA, on sums of squares
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features

@@ -62,7 +62,7 @@ class CHN(LinearTowers):
         return together(Optimizer(kind="adam", lr=self.config.lr, decay=self.config.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Terms `inter`, over all image-text pairs of the global batch, and `quantisation`."""
+        """Return terms `inter`, over all image-text pairs of the global batch, and `quantisation`."""
         config = self.config
         (image_BK, text_BK), s_BB = whole_batch(codes, batch)
         weight = memory.weight_of_relevant(config.relevant_weight)
@@ -76,12 +76,12 @@ class CHN(LinearTowers):
 def cosine_margin(
     u_BK: Tensor, v_BK: Tensor, s_BB: Tensor, margin: float, relevant_weight: float = 1.0
 ) -> Tensor:
-    """L = mean_ij w_ij max(0, margin - (2 s_ij - 1) cos(u_i, v_j))^2, w_ij as `losses`."""
+    """Return L = mean_ij w_ij max(0, margin - (2 s_ij - 1) cos(u_i, v_j))^2, w_ij as `losses`."""
     hinge_BB = functional.relu(margin - (2 * s_BB - 1) * losses.cosine(u_BK, v_BK))
     return (losses.pair_weights(s_BB, relevant_weight) * hinge_BB.square()).mean()
 
 
 def cosine_quantisation(u_BK: Tensor, margin: float) -> Tensor:
-    """L = mean_i max(0, margin - cos(|u_i|, 1))^2."""
+    """Return L = mean_i max(0, margin - cos(|u_i|, 1))^2."""
     cosine_B = functional.cosine_similarity(u_BK.abs(), torch.ones_like(u_BK))
     return functional.relu(margin - cosine_B).square().mean()

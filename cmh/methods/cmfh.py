@@ -30,6 +30,8 @@ from cmh.hashing.shallow import LinearHashing
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
+    """Settings; the defaults are the paper's, or say whose they are."""
+
     bits: int = 16
     image_weight: float = 0.5  # the authors' demo: α of the image; the text has the rest of 1
     mu: float = 100.0  # the authors' demo
@@ -61,7 +63,7 @@ class CMFH(LinearHashing):
 
 
 def factorise(x_NF: Matrix, y_ND: Matrix, config: Config, seed: int) -> tuple[Matrix, Matrix, Matrix]:
-    """The shared factor V (N, K) and the projections W onto it, (F, K) and (D, K)."""
+    """Return the shared factor V (N, K) and the projections W onto it, (F, K) and (D, K)."""
     rng = np.random.default_rng(seed)
     views = ((x_NF, config.image_weight), (y_ND, 1 - config.image_weight))
     inverses = [linalg.cho_factor(config.mu * x.T @ x + config.gamma * np.eye(x.shape[1])) for x, _ in views]
@@ -80,7 +82,7 @@ def factorise(x_NF: Matrix, y_ND: Matrix, config: Config, seed: int) -> tuple[Ma
 def shared_factor(
     views: tuple[tuple[Matrix, float], ...], u: list[Matrix], w: list[Matrix], config: Config
 ) -> Matrix:
-    """V = [Σ α X (Uᵀ + μ W)] [Σ α (U Uᵀ + (μ + γ) I)]⁻¹."""
+    """Return V = [Σ α X (Uᵀ + μ W)] [Σ α (U Uᵀ + (μ + γ) I)]⁻¹."""
     right_KK = sum(
         alpha * (u_KF @ u_KF.T + (config.mu + config.gamma) * np.eye(config.bits))
         for (_, alpha), u_KF in zip(views, u, strict=True)

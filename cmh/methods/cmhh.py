@@ -65,7 +65,7 @@ class CMHH(LinearTowers):
         return together(Optimizer(kind="adam", lr=self.config.lr, decay=self.config.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Terms `inter`, over all image-text pairs of the global batch, and `quantisation`."""
+        """Return terms `inter`, over all image-text pairs of the global batch, and `quantisation`."""
         config = self.config
         (image_BK, text_BK), s_BB = whole_batch(codes, batch)
         d_BB = hamming(image_BK, text_BK)
@@ -78,12 +78,12 @@ class CMHH(LinearTowers):
 
 
 def hamming(u_BK: Tensor, v_NK: Tensor) -> Tensor:
-    """d_BN = K / 2 (1 - cos(u_i, v_j)), from 0 to K."""
+    """Return d_BN = K / 2 (1 - cos(u_i, v_j)), from 0 to K."""
     return u_BK.shape[1] / 2 * (1 - losses.cosine(u_BK, v_NK))
 
 
 def focal(d_BN: Tensor, s_BN: Tensor, beta: float, gamma: float, balance: float) -> Tensor:
-    """L of the formula above.  Numerics: from 1e-4 / beta on, as log(1 - p) ends at d = 0."""
+    """Return L of the formula above.  Numerics: from 1e-4 / beta on, as log(1 - p) ends at d = 0."""
     x_BN = (beta * d_BN).clamp(min=1e-4)
     relevant_BN = (-torch.expm1(-x_BN)) ** gamma * x_BN
     other_BN = -torch.exp(-gamma * x_BN) * torch.log(-torch.expm1(-x_BN))

@@ -31,6 +31,8 @@ from cmh.hashing.shallow import LinearHashing
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
+    """Settings; the defaults are the paper's, or say whose they are."""
+
     bits: int = 16
     pairs: int = 20_000  # ours: twice as many move Wiki's MAP by less than the spread of the seeds
     quantiles: int = 32  # ours: candidate thresholds per modality
@@ -65,7 +67,9 @@ class CMSSH(LinearHashing):
 def draw_pairs(
     labels_NL: NDArray[np.bool_], count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
-    """Images, texts and s of at most `count` pairs: half of them related, half not, as far as the draws give.
+    """Return images, texts and s of at most `count` pairs.
+
+    Half of them are related, half not, as far as the draws give.
 
     Raises:
         ValueError: no pair is related, or every one is.
@@ -84,14 +88,14 @@ def draw_pairs(
 
 
 def best_directions(x_PF: Matrix, y_PD: Matrix, signed_P: Matrix) -> tuple[Matrix, Matrix]:
-    """The top singular pair of Σ w s x yᵀ, its largest image component positive."""
+    """Return the top singular pair of Σ w s x yᵀ, its largest image component positive."""
     u_FX, _, vt_XD = linalg.svd((x_PF * signed_P[:, None]).T @ y_PD, full_matrices=False)
     flip = np.sign(u_FX[np.abs(u_FX[:, 0]).argmax(), 0])
     return u_FX[:, 0] * flip, vt_XD[0] * flip
 
 
 def best_thresholds(px_P: Matrix, qy_P: Matrix, signed_P: Matrix, quantiles: int) -> tuple[float, float]:
-    """(a, b) of the grid with the largest Σ w s sgn(px - a) sgn(qy - b).
+    """Return (a, b) of the grid with the largest Σ w s sgn(px - a) sgn(qy - b).
 
     With M the sum of w s below both thresholds, X and Y below one, T of all: Σ = 4 M - 2 X - 2 Y + T.
     """
@@ -109,7 +113,7 @@ def best_thresholds(px_P: Matrix, qy_P: Matrix, signed_P: Matrix, quantiles: int
 
 
 def reweigh(weight_P: Matrix, agree_P: NDArray[np.int8]) -> Matrix:
-    """AdaBoost's next weights: pairs that the bit gets wrong (agree = -1) count more."""
+    """Return AdaBoost's next weights: pairs that the bit gets wrong (agree = -1) count more."""
     r = np.clip((weight_P * agree_P).sum(), -1 + 1e-12, 1 - 1e-12)
     beta = 0.5 * np.log((1 + r) / (1 - r))
     raised_P = weight_P * np.exp(-beta * agree_P)

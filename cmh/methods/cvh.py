@@ -26,6 +26,8 @@ from cmh.hashing.shallow import LinearHashing
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
+    """Settings; the defaults are the paper's, or say whose they are."""
+
     bits: int = 16
     ridge: float = 1e-4  # the MATLAB code's figure; a share of the mean variance is ours
     stages: tuple[int, ...] = (-1,)  # ours: the deepest features
@@ -51,5 +53,8 @@ class CVH(LinearHashing):
 
 
 def unit_variance(x_NF: Matrix) -> Matrix:
-    """Centred features scaled as one so that the mean diagonal element of XᵀX is 1; a constant view stays."""
+    """Centre features and scale them as one so that the mean diagonal element of XᵀX is 1.
+
+    A constant view stays as it is.
+    """
     return x_NF / (np.sqrt((x_NF**2).sum() / x_NF.shape[1]) or 1.0)

@@ -29,6 +29,8 @@ from cmh.hashing.shallow import KernelHashing
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
+    """Settings; the defaults are the paper's, or say whose they are."""
+
     bits: int = 16
     bases: int = 500  # ours: the kernel SDH and SePH use
     lambda_: float = 1.0  # the paper
@@ -60,7 +62,7 @@ class DCH(KernelHashing):
 
 
 def discrete_codes(phi: list[Matrix], y_NL: Matrix, config: Config, seed: int) -> tuple[Matrix, list[Matrix]]:
-    """B (N, K) in {-1, +1} and the projections P (M, K) of each modality."""
+    """Return B (N, K) in {-1, +1} and the projections P (M, K) of each modality."""
     b_NK = np.where(np.random.default_rng(seed).random((len(y_NL), config.bits)) < 0.5, -1.0, 1.0)
     grams = [linalg.cho_factor(f.T @ f + config.ridge * np.eye(f.shape[1])) for f in phi]
     for _ in range(config.steps):

@@ -76,7 +76,7 @@ class DCMH(LinearTowers):
         return in_turn(Optimizer(kind=config.optimizer, lr=config.lr, decay=config.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Terms `inter`, `quantisation` and `balance`, each with its weight.
+        """Return terms `inter`, `quantisation` and `balance`, each with its weight.
 
         inter = nll(s, f, other memory); quantisation = gamma / (B N) sum_i ||b_i - f_i||^2;
         balance = eta ||mean_i f_i||^2, over the global batch.

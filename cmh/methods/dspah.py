@@ -104,7 +104,10 @@ class DSPAH(Towers):
         return in_turn(Optimizer(kind=c.optimizer, lr=c.lr, momentum=c.momentum, decay=c.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Eq. 7 for one tower: `inter`, `intra` (eq. 5) and `quantisation` (eq. 6), of equal weight."""
+        """Return the terms of eq. 7 for one tower: `inter`, `intra` (eq. 5) and `quantisation` (eq. 6).
+
+        Their weights are equal.
+        """
         own_NK, other_NK = memory.image_NK, memory.text_NK
         if phase == "text":
             own_NK, other_NK = other_NK, own_NK
@@ -119,7 +122,9 @@ class DSPAH(Towers):
 
 
 def similarity_regression(u_BK: Tensor, v_NK: Tensor, s_BN: Tensor, relevant_weight: float = 1.0) -> Tensor:
-    """L = mean_ij w_ij ((<u_i, v_j> + K) / 2 - s_ij K)^2,   w_ij = relevant_weight where s_ij > 0, else 1.
+    """Return L = mean_ij w_ij ((<u_i, v_j> + K) / 2 - s_ij K)^2.
+
+    The weight w_ij is relevant_weight where s_ij > 0, else 1.
 
     Source: eq. 5.  Deviations: the mean over pairs in place of the sum; weights, 1 in the paper.
     """

@@ -82,7 +82,7 @@ class DVSH(Method):
         return (Phase(name="pairs", modules=modules, reads="both", optimizer=optimizer),)
 
     def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
-        """(3, B, K): the joint codes, those of the images and those of the texts."""
+        """Return (3, B, K): the joint codes, those of the images and those of the texts."""
         assert batch.image is not None
         assert batch.text_BD is not None
         maps = self.backbone(*batch.image)
@@ -94,7 +94,10 @@ class DVSH(Method):
         return torch.stack([joint_BK, image_BK, text_BK])
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Terms `cosine`, over all pairs of the global batch, `bits`, and `image` and `text`, to be alike."""
+        """Return `cosine`, over all pairs of the global batch, `bits`, `image` and `text`.
+
+        The last two make the codes of each network like the joint ones.
+        """
         config = self.config
         joint_BK, image_BK, text_BK = codes
         h_BK, labels_BL = distributed.gather(joint_BK), distributed.gather(batch.labels_BL)
@@ -111,7 +114,7 @@ class DVSH(Method):
         return f_BK.tanh()
 
     def encode_text(self, text_BD: Tensor) -> Tensor:
-        """text_BD: word numbers (B, T), as `transforms.sequences` gives them."""
+        """Return text_BD: word numbers (B, T), as `transforms.sequences` gives them."""
         u_BK: Tensor = self.text_tower(text_BD)
         return u_BK
 
@@ -145,6 +148,9 @@ class Fusion(nn.Module):
 
 
 def cosine_hinge(h_BK: Tensor, s_BB: Tensor, margin: float, relevant_weight: float = 1.0) -> Tensor:
-    """L = mean_ij w_ij max(0, margin - (2 s_ij - 1) cos(h_i, h_j)), w_ij = relevant_weight where s_ij = 1."""
+    """Return L = mean_ij w_ij max(0, margin - (2 s_ij - 1) cos(h_i, h_j)).
+
+    The weight w_ij is relevant_weight where s_ij = 1, else 1.
+    """
     hinge_BB = functional.relu(margin - (2 * s_BB - 1) * losses.cosine(h_BK, h_BK))
     return (hinge_BB * losses.pair_weights(s_BB, relevant_weight)).mean()

@@ -30,6 +30,8 @@ from cmh.hashing.shallow import KernelHashing
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
+    """Settings; the defaults are the paper's, or say whose they are."""
+
     bits: int = 16
     bases_from: Choice = "random"  # the authors' code
     bases: int = 500  # as SePH; the authors' log has 50
@@ -60,7 +62,7 @@ class GSPH(KernelHashing):
 
 
 def factors(unit_NL: Matrix, config: Config, seed: int) -> tuple[Matrix, Matrix]:
-    """A and B, (N, K) each, of K L̂L̂ᵀ ≈ A Bᵀ."""
+    """Return a and B, (N, K) each, of K L̂L̂ᵀ ≈ A Bᵀ."""
     rng = np.random.default_rng(seed)
     a_NK, b_NK = rng.uniform(-1, 1, size=(2, len(unit_NL), config.bits))
     last = np.inf
@@ -86,7 +88,7 @@ def improve(a_NK: Matrix, b_NK: Matrix, unit_NL: Matrix) -> None:
 
 
 def residual(a_NK: Matrix, b_NK: Matrix, unit_NL: Matrix) -> float:
-    """‖K L̂L̂ᵀ - A Bᵀ‖², from small products only."""
+    """Return ‖K L̂L̂ᵀ - A Bᵀ‖², from small products only."""
     bits = a_NK.shape[1]
     similarity = bits**2 * ((unit_NL.T @ unit_NL) ** 2).sum()
     mixed = bits * ((unit_NL.T @ a_NK) * (unit_NL.T @ b_NK)).sum()

@@ -78,7 +78,7 @@ class MLSPH(Towers):
         return in_turn(Optimizer(kind=self.config.optimizer, lr=self.config.lr, decay=self.config.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Terms `inter`, `intra` and `quantisation`, each with its weight.
+        """Return terms `inter`, `intra` and `quantisation`, each with its weight.
 
         inter = 10 alpha mean_ij (s_ij - cos(u_i, other memory's j))^2, intra = 10 beta likewise with the own
         memory, quantisation = 10 gamma mean (b - u)^2.
@@ -97,7 +97,7 @@ class MLSPH(Towers):
 
 
 def shared_labels(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:
-    """(B, N) |l_i and l_j| / |l_i or l_j|, 0 for two items without labels."""
+    """Return (B, N) |l_i and l_j| / |l_i or l_j|, 0 for two items without labels."""
     common_BN = labels_BL @ labels_NL.T
     either_BN = labels_BL.sum(1)[:, None] + labels_NL.sum(1) - common_BN
     return common_BN / either_BN.clamp(min=1)

@@ -70,7 +70,7 @@ class PRDH(LinearTowers):
         return in_turn(Optimizer(kind=config.optimizer, lr=config.lr, decay=config.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Terms `inter`, `intra`, `decorrelation`, `quantisation` and `balance`, each with its weight.
+        """Return terms `inter`, `intra`, `decorrelation`, `quantisation` and `balance`, each with its weight.
 
         inter = nll(s, f, other memory), intra = nll(s, f, own memory); quantisation and balance as DCMH's,
         times gamma; decorrelation = lambda / (K (K - 1)) 1/2 (||C||^2 - ||diag C||^2).
@@ -94,7 +94,10 @@ class PRDH(LinearTowers):
 
 
 def decorrelation(f_BK: Tensor) -> Tensor:
-    """L = 1/2 (||C||^2 - ||diag C||^2) / (K (K - 1)), C_kl = mean_i (f_ik - mean f_k) (f_il - mean f_l)."""
+    """Return L = 1/2 (||C||^2 - ||diag C||^2) / (K (K - 1)).
+
+    C_kl = mean_i (f_ik - mean f_k) (f_il - mean f_l).
+    """
     bits = f_BK.shape[1]
     centred_BK = f_BK - f_BK.mean(0)
     c_KK = centred_BK.T @ centred_BK / len(f_BK)

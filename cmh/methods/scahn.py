@@ -102,21 +102,21 @@ class SCAHN(Towers):
         return in_turn(Optimizer(kind=config.optimizer, lr=config.lr, decay=config.decay))
 
     def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
-        """layers_SBK of the phase's tower."""
+        """Return layers_SBK of the phase's tower."""
         side: Side = "image" if phase == "image" else "text"
         layers_SBK = self.code_of(side, batch)
         memory.write(side, batch.index_B, layers_SBK[-1])
         return layers_SBK
 
     def code_of(self, side: Side, batch: Batch) -> Tensor:
-        """layers_SBK of the tower, images turned and flipped."""
+        """Return layers_SBK of the tower, images turned and flipped."""
         image = batch.image
         if image is not None and self.config.augment and self.training and image[0].dtype == torch.uint8:
             batch = batch._replace(image=(turn_and_flip(image[0]),))
         return super().code_of(side, batch)
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Terms `inter`, `intra`, `pairwise` and `quantisation`, each with its weight.
+        """Return terms `inter`, `intra`, `pairwise` and `quantisation`, each with its weight.
 
         inter = nll(s, h, other tower's memory), intra = lambda nll(s, h, own memory), both means over the
         layers h_1 .. h_S, u; pairwise = gamma nll(s', h of one half of the batch, h of the other), likewise;
@@ -144,11 +144,11 @@ class SCAHN(Towers):
         return super().encode_text(text_BD)[-1]
 
     def significance(self) -> Tensor:
-        """(K,) sum of each bit's fusion weights over the stages of both towers."""
+        """Return (K,) sum of each bit's fusion weights over the stages of both towers."""
         return self.fusion_weights().sum(0)
 
     def fusion_weights(self) -> Tensor:
-        """(2 S, K) fusion weights, the image tower's stages and then the text tower's."""
+        """Return (2 S, K) fusion weights, the image tower's stages and then the text tower's."""
         return torch.cat([self.image_tower.fusion.weight_SK, self.text_tower.fusion.weight_SK]).detach()
 
 
@@ -231,7 +231,7 @@ class Fusion(nn.Module):
 
 
 def _halves(layers_SBK: Tensor, labels_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes (S, H, K) of both halves of the global batch, itself in random order; relevance (H, H)."""
+    """Return codes (S, H, K) of both halves of the global batch, itself in random order; relevance (H, H)."""
     everyone_SBK = distributed.gather(layers_SBK.transpose(0, 1)).transpose(0, 1)
     labels_BL = distributed.gather(labels_BL)
     half = len(labels_BL) // 2
@@ -240,8 +240,10 @@ def _halves(layers_SBK: Tensor, labels_BL: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def turn_and_flip(image_BCHW: Tensor) -> Tensor:
-    """Each image as it is with probability .2; else turned by 90, 180 or 270 degrees (with probability .5),
-    mirrored left to right (.5) and top to bottom (.5), each independently.
+    """Leave each image as it is with probability .2; else turn and mirror it at random.
+
+    It is turned by 90, 180 or 270 degrees with probability .5, mirrored left to right with .5, and top to
+    bottom with .5, each independently.
 
     Drawn by torch's generator for the global batch and cut, so that any number of workers sees the same.
     Source: configuration of SCAHN's authors.

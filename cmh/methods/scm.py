@@ -25,6 +25,8 @@ from cmh.hashing.shallow import LinearHashing
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
+    """Settings; the defaults are the paper's, or say whose they are."""
+
     bits: int = 16
     solver: Literal["seq", "orth"] = "seq"  # the paper's better one
     exhausted: Literal["continue", "cca"] = "continue"  # the paper: see `sequential`
@@ -55,13 +57,13 @@ class SCM(LinearHashing):
 
 
 def semantic_correlation(x_NF: Matrix, y_ND: Matrix, labels_NL: NDArray[np.bool_]) -> Matrix:
-    """XᵀSY (F, D) with S = 2 L̃L̃ᵀ - 11ᵀ; an item without labels has L̃ = 0."""
+    """Return XᵀSY (F, D) with S = 2 L̃L̃ᵀ - 11ᵀ; an item without labels has L̃ = 0."""
     unit_NL = unit_rows(labels_NL.astype(np.float64))
     return 2 * (x_NF.T @ unit_NL) @ (y_ND.T @ unit_NL).T - np.outer(x_NF.sum(axis=0), y_ND.sum(axis=0))
 
 
 def sequential(x_NF: Matrix, y_ND: Matrix, wanted_FD: Matrix, config: Config) -> tuple[Matrix, Matrix]:
-    """Projections (F, K), (D, K) of algorithm 1.
+    """Return projections (F, K), (D, K) of algorithm 1.
 
     A bit that agrees better than the one before it says that the greedy search overshot.  The paper goes on
     regardless ("continue"), and its figures are those of going on.  The authors' published code stops there

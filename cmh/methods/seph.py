@@ -33,6 +33,8 @@ START = 1e-4  # spread of the first H, as in t-SNE
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
+    """Settings; the defaults are the paper's, or say whose they are."""
+
     bits: int = 16
     bases_from: Choice = "kmeans"  # the paper's better one, by a hair
     bases: int = 500  # the paper, section 4.2
@@ -67,13 +69,16 @@ class SePH(KernelHashing):
 
 
 def prior_weighted(probability_NK: Matrix, positive_K: Matrix) -> Matrix:
-    """p(+|x) / p(+) - p(-|x) / p(-); a bit that has one value throughout keeps its plain difference."""
+    """Return p(+|x) / p(+) - p(-|x) / p(-).
+
+    A bit that has one value throughout keeps its plain difference.
+    """
     positive_K, negative_K = (np.where((p > 0) & (p < 1), p, 1.0) for p in (positive_K, 1 - positive_K))
     return probability_NK / positive_K - (1 - probability_NK) / negative_K
 
 
 def semantic_codes(unit_NL: Matrix, config: Config, seed: int) -> Matrix:
-    """Real codes H (N, K): the best by the objective among those that the descent passed."""
+    """Return real codes H (N, K): the best by the objective among those that the descent passed."""
     items = len(unit_NL)
     alpha = config.alpha / (config.bits * items)
     h_NK = np.random.default_rng(seed).normal(scale=START, size=(items, config.bits))
@@ -94,7 +99,7 @@ def semantic_codes(unit_NL: Matrix, config: Config, seed: int) -> Matrix:
 
 
 def divergence(h_NK: Matrix, unit_NL: Matrix) -> tuple[float, Matrix]:
-    """KL(P || Q) less the entropy of P, which is constant, and its gradient by H (N, K).
+    """Return KL(P || Q) less the entropy of P, which is constant, and its gradient by H (N, K).
 
     With t_ij = 1 / (1 + |h_i - h_j|² / 4) and Z = Σ t:  loss = log Z - Σ P log t,
     gradient_i = Σ_j (P_ij - t_ij / Z) t_ij (h_i - h_j).  A pair counts twice, as (i, j) and (j, i).

@@ -129,8 +129,10 @@ class SSAH(Method):
         )
 
     def forward(self, phase: str, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Of a network: `features`, `codes`, `quantisation`, `labels` and, but for the label network,
-        `adversarial`, each with its weight.  Of a discriminator: `discrimination`.
+        """Return the weighted terms of a network, or of a discriminator.
+
+        A network has `features`, `codes`, `quantisation`, `labels` and, but for the label network,
+        `adversarial`; a discriminator has `discrimination`.
 
         discrimination = 1/2 mean_i ((D(F_label) - 1)^2 + D(F)^2); adversarial = delta mean_i (D(F) - 1)^2.
         """
@@ -207,7 +209,10 @@ class Network(nn.Module):
 
 
 def discriminator(features: int) -> nn.Sequential:
-    """Features (B, F) to (B, 1), 1 meaning the label network's: of widths F, F / 2, as authors' code."""
+    """Return a network from features (B, F) to (B, 1); 1 means the label network's.
+
+    Its widths are F and F / 2, as in the authors' code.
+    """
     half = max(1, features // 2)
     return nn.Sequential(
         nn.Linear(features, features), nn.ReLU(), nn.Linear(features, half), nn.ReLU(), nn.Linear(half, 1)

@@ -38,6 +38,8 @@ TINY = np.finfo(float).eps  # under the root of a residual that may be 0
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
+    """Settings; the defaults are the paper's, or say whose they are."""
+
     bits: int = 16
     image_weight: float = 0.5  # the demo: r1; the text has the rest of 1
     lambda_: float = 0.5  # the demo
@@ -77,7 +79,7 @@ class STMH(Method):
 
 
 def above_half(score_BK: Tensor) -> Tensor:
-    """Scores less a threshold between the K / 2 largest of each row and the rest."""
+    """Return scores less a threshold between the K / 2 largest of each row and the rest."""
     ascending_BK = score_BK.sort(dim=1).values
     below = score_BK.shape[1] - score_BK.shape[1] // 2
     if below == score_BK.shape[1]:  # one bit alone: no half to be above
@@ -86,7 +88,7 @@ def above_half(score_BK: Tensor) -> Tensor:
 
 
 def topics(x_NF: Matrix, y_ND: Matrix, config: Config, seed: int) -> tuple[Matrix, Matrix, Matrix]:
-    """Concepts F1 (F, K), topics F2 (D, K) and the map R (K, K) between them."""
+    """Return concepts F1 (F, K), topics F2 (D, K) and the map R (K, K) between them."""
     rng = np.random.default_rng(seed)
     bits, r1, r2 = config.bits, config.image_weight, 1 - config.image_weight
     ridge_KK = config.gamma / r1 * np.eye(bits)
@@ -109,7 +111,7 @@ def topics(x_NF: Matrix, y_ND: Matrix, config: Config, seed: int) -> tuple[Matri
 def loadings(
     x_NF: Matrix, g2_NK: Matrix, f1_FK: Matrix, r_KK: Matrix, d_N1: Matrix, config: Config
 ) -> Matrix:
-    """G1 (N, K): each row g solves g (d r1 F1ᵀF1 + λ R Rᵀ + γ I) = d r1 x F1 + λ g2 Rᵀ.
+    """Return G1 (N, K): each row g solves g (d r1 F1ᵀF1 + λ R Rᵀ + γ I) = d r1 x F1 + λ g2 Rᵀ.
 
     With F1ᵀF1 r1 = V^-ᵀ Λ V⁻¹ and the rest V^-ᵀ V⁻¹ (one generalised eigenproblem), the inverse is
     V (d Λ + I)⁻¹ Vᵀ: diagonal for each item.
@@ -122,7 +124,7 @@ def loadings(
 
 
 def largest_half(score_NK: Matrix) -> Matrix:
-    """1 at the K / 2 largest scores of each row, else 0."""
+    """Return 1 at the K / 2 largest scores of each row, else 0."""
     chosen_NK = np.zeros(score_NK.shape)
     half = score_NK.shape[1] // 2
     np.put_along_axis(chosen_NK, np.argsort(-score_NK, axis=1, kind="stable")[:, :half], 1, axis=1)

@@ -65,7 +65,10 @@ class TDH(LinearTowers):
         return together(Optimizer(kind="adam", lr=self.config.lr, decay=self.config.decay))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Terms `inter` and `intra`, each both ways or in both modalities, `quantisation` and `graph`."""
+        """Return `inter`, `intra`, `quantisation` and `graph`.
+
+        `inter` and `intra` are each both ways or in both modalities.
+        """
         config = self.config
         (u_BK, v_BK), s_BB = whole_batch(codes, batch)
         margin = config.margin * u_BK.shape[1]
@@ -79,7 +82,7 @@ class TDH(LinearTowers):
 
 
 def triplet_nll(u_BK: Tensor, v_BK: Tensor, s_BB: Tensor, margin: float) -> Tensor:
-    """L = -mean_ijk log sigmoid(t_ij - t_ik - margin), t = u v^T / 2, over all s_ij = 1, s_ik = 0.
+    """Return L = -mean_ijk log sigmoid(t_ij - t_ik - margin), t = u v^T / 2, over all s_ij = 1, s_ik = 0.
 
     Zero where the batch has no triplet.
     """
@@ -92,6 +95,6 @@ def triplet_nll(u_BK: Tensor, v_BK: Tensor, s_BB: Tensor, margin: float) -> Tens
 
 
 def graph(w_BK: Tensor, s_BB: Tensor) -> Tensor:
-    """L = mean_ij s_ij ||w_i - w_j||^2 / (2 K), that is tr(W^T Lap W) / (B^2 K)."""
+    """Return L = mean_ij s_ij ||w_i - w_j||^2 / (2 K), that is tr(W^T Lap W) / (B^2 K)."""
     laplacian_BB = torch.diag(s_BB.sum(1)) - s_BB
     return (w_BK * (laplacian_BB @ w_BK)).sum() / (len(w_BK) * w_BK.numel())

@@ -98,7 +98,7 @@ class Absent(nn.Module):
 
 
 def without_network(channels: tuple[int, ...]) -> Backbone:
-    """What stands for the backbone where the dataset brought features of these many channels."""
+    """Return what stands for the backbone where the dataset brought features of these many channels."""
     return Backbone(Absent(), channels, "none", mean=(0.0,) * 3, std=(1.0,) * 3)
 
 

@@ -8,7 +8,9 @@ from cmh.distributed import sum_over_workers, world_size
 
 
 def sync_batchnorm(module: nn.Module) -> nn.Module:
-    """`module` with every batch norm made one over the global batch; parameters and keys stay the same.
+    """Make every batch norm of a module one over the global batch; return the module.
+
+    Parameters and keys stay the same.
 
     torch's own SyncBatchNorm refuses CPU tensors, hence this one, which serves both.
     """
@@ -28,7 +30,7 @@ class BatchNorm(_BatchNorm):
 
     @classmethod
     def like(cls, other: _BatchNorm) -> "BatchNorm":
-        """A batch norm that shares `other`'s parameters and running statistics."""
+        """Return a batch norm that shares `other`'s parameters and running statistics."""
         new = cls(other.num_features, other.eps, other.momentum, other.affine, other.track_running_stats)
         new._parameters, new._buffers = other._parameters, other._buffers
         new.train(other.training)

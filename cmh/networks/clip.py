@@ -51,7 +51,7 @@ class ClipText(nn.Module):
 
     @torch.inference_mode()
     def features(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(B, 512) float32 of texts in lower case; of a long one, the first 75 tokens count."""
+        """Return (B, 512) float32 of texts in lower case; of a long one, the first 75 tokens count."""
         device = next(self.parameters()).device
         found = [
             self(self._tokens(texts[a : a + TEXT_BATCH]).to(device)).float().cpu().numpy()
@@ -60,18 +60,18 @@ class ClipText(nn.Module):
         return np.concatenate(found) if found else np.empty((0, TEXT_FEATURES), np.float32)
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
-        """Without the padding behind the longest text: tokens see what is before them only."""
+        """Cut the padding behind the longest text: tokens see only what is before them."""
         token_BT: Tensor = self.tokenizer(list(texts))
         return token_BT[:, : int(_end(token_BT).max()) + 1]
 
 
 def _end(token_BT: Tensor) -> Tensor:
-    """Where the token of the end stands, which has the highest number; 0 is padding, or a mark."""
+    """Return where the end token stands: it has the highest number; 0 is padding, or a mark."""
     return token_BT.argmax(dim=1)
 
 
 def load_text(weights: Path) -> ClipText:
-    """The network with the weights of a file, CLIP whole or what was saved of `network`; evaluating.
+    """Return the network with the weights of a file, CLIP whole or what was saved of `network`; evaluating.
 
     Raises:
         ValueError: the file is missing or does not fit, or open_clip is missing.
@@ -107,13 +107,21 @@ class ClipImage(nn.Module):
 
 
 def check_installed() -> None:
-    """Refuse to go on without open_clip.  Raises: ValueError."""
+    """Refuse to go on without open_clip.
+
+    Raises:
+        ValueError: see the message.
+    """
     if importlib.util.find_spec("open_clip") is None:
         raise ValueError("clip_vit_b32 needs open_clip; pip install 'cmh[clip]'")
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuse images of another size, and to go on without open_clip.  Raises: ValueError."""
+    """Refuse images of another size, and to go on without open_clip.
+
+    Raises:
+        ValueError: see the message.
+    """
     check_installed()
     if (height, width) != (SIZE, SIZE):
         raise ValueError(
@@ -123,7 +131,7 @@ def check_size(height: int, width: int) -> None:
 
 
 def download() -> Path:
-    """OpenAI's weights, from Hugging Face or its cache.
+    """Return OpenAI's weights, from Hugging Face or its cache.
 
     Raises:
         ConnectionError: they cannot be had; the message says what to do.

@@ -42,7 +42,8 @@ class CNNF(nn.Module):
         )
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """
+        """Return the maps of the stages.
+
         Raises:
             ValueError: images below `SMALLEST` pixels a side.
         """

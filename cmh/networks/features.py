@@ -21,8 +21,9 @@ Arrays = dict[str, NDArray[Any]]
 def extract(
     backbone: Backbone, image_BHWC: NDArray[np.uint8], *, image_size: int, grid: int = 1, batch: int = 64
 ) -> Arrays:
-    """`pooled/stageS` (B, C_S) float32 of uint8 images; with `grid` > 1 also `maps/stageS` (B, C_S, G, G)
-    float16.
+    """Return `pooled/stageS` (B, C_S) float32 of uint8 images.
+
+    With `grid` > 1 also `maps/stageS` (B, C_S, G, G) float16.
 
     The backbone must be in evaluation mode.  Batches are filled up to `batch` images, so that an image's
     features do not depend on how many others there are: kernels differ by batch size in the last bits.

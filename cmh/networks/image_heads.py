@@ -14,7 +14,7 @@ class LastStage(nn.Module):
 
 
 def linear_head(channels: tuple[int, ...], out: int, std: float = 0.01) -> nn.Sequential:
-    """Stage maps to (B, out): one fully connected layer on the last stage, in place of the classifier.
+    """Return stage maps to (B, out): one fully connected layer on the last stage, in place of the classifier.
 
     Weights N(0, std), biases 0.
     """

@@ -39,6 +39,6 @@ class MultiScale(nn.Module):
         return torch.cat(columns, dim=1)
 
     def segments(self, scale: int) -> Tensor:
-        """(D,) int64: which pooled value each word of the scale's column shows, ascending."""
+        """Return (D,) int64: which pooled value each word of the scale's column shows, ascending."""
         source = torch.arange(self.dim // self.kernels[scale], dtype=torch.float64)
         return functional.interpolate(source[None, None], size=self.dim, mode="nearest")[0, 0].long()

@@ -166,7 +166,7 @@ class WordSequence(nn.Module):
         self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
 
     def forward(self, tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """The states (B, T', H), and whether there is a word (B, T'); no text is without a first one."""
+        """Return states (B, T', H), and whether there is a word (B, T'); no text is without a first one."""
         there_BT = tokens_BT > 0
         there_BT[:, 0] = True
         longest = int(there_BT.sum(1).max())
@@ -175,13 +175,15 @@ class WordSequence(nn.Module):
 
 
 def mean_over_words(x_BTO: Tensor, there_BT: Tensor) -> Tensor:
-    """(B, O): the average over the words that are there."""
+    """Return (B, O): the average over the words that are there."""
     weight_BT1 = there_BT[:, :, None].to(x_BTO.dtype)
     return (x_BTO * weight_BT1).sum(1) / weight_BT1.sum(1)
 
 
 def mlp(dim: int, hidden: int, out: int, std: float = 0.01) -> nn.Sequential:
-    """Bag of words (B, D) to (B, out): fully connected, ReLU, fully connected; weights N(0, std), biases 0.
+    """Return a network from a bag of words (B, D) to (B, out).
+
+    Fully connected, ReLU, fully connected; weights N(0, std), biases 0.
 
     Source: Jiang and Li, Deep Cross-Modal Hashing, CVPR 2017, table 2 (8192 hidden units).
     """

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors, .pth or .pt file.
+    """Return the tensors of a .safetensors, .pth or .pt file.
 
     Raises:
         ValueError: there is none, or it has another ending.
@@ -28,6 +28,7 @@ def fill(network: nn.Module, state: dict[str, Tensor], what: str, *, beside: tup
     """Load `state` into `network`; its names are the publisher's or those of our `Backbone`.
 
     beside: how names begin that such files hold for other networks, and that are left out.
+
     Raises:
         ValueError: something is missing, unknown or of another shape.
     """

@@ -54,14 +54,14 @@ class WordBlock(nn.Module):
         self._register_segments(columns)
 
     def forward(self, columns_BJD: Tensor) -> Tensor:
-        """Maps (B, O, J)."""
+        """Return maps (B, O, J)."""
         window_CT, shift_C = self._normalised_window(columns_BJD)
         mixed = self._mixed(functional.pad(columns_BJD, (0, 0, 1, 1)), window_CT, shift_C)
         shortcut = (columns_BJD @ self.shortcut_DO).transpose(1, 2)
         return functional.relu(self.norm2(mixed) + self.norm3(shortcut))
 
     def _mixed(self, padded: Tensor, window_CT: Tensor, shift_C: Tensor) -> Tensor:
-        """The (D, 1) convolution of relu(norm1(conv(columns))), (B, O, J)."""
+        """Return the (D, 1) convolution of relu(norm1(conv(columns))), (B, O, J)."""
 
         def activations(windows: Tensor) -> Tensor:
             return functional.linear(windows, window_CT, shift_C).relu_()
@@ -98,7 +98,10 @@ class WordBlock(nn.Module):
         return mixed.view(-1, batch, mixed.shape[1]).permute(1, 2, 0)
 
     def _normalised_window(self, columns_BJD: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolution and norm in one: taps (C, T), shift (C,).  Training moves the running statistics."""
+        """Return convolution and norm in one: taps (C, T) and shift (C,).
+
+        Training moves the running statistics.
+        """
         norm = self.norm1
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -116,8 +119,11 @@ class WordBlock(nn.Module):
         return self.window_CT * scale_C[:, None], norm.bias - mean_C * scale_C
 
     def _register_segments(self, columns: MultiScale) -> None:
-        """Fine segments, on which all pooled columns are constant, and unions of them, coarse ones, on which
-        those are that the first `COARSE` output columns see."""
+        """Register fine segments, on which all pooled columns are constant, and coarse ones.
+
+        Coarse segments are unions of fine ones, on which the columns are constant that the first `COARSE`
+        output columns see.
+        """
         changes = torch.ones(len(columns.kernels), columns.dim, dtype=torch.bool)
         for scale, change_D in enumerate(changes):
             change_D[1:] = columns.segments(scale).diff() != 0
@@ -132,7 +138,7 @@ class WordBlock(nn.Module):
 
 
 def _window_moments(columns_BJD: Tensor) -> tuple[float, Tensor, Tensor]:
-    """Count, mean (T,) and covariance (T, T) of the windows of 3 columns, zeros beyond the ends.
+    """Return count, mean (T,) and covariance (T, T) of the windows of 3 columns, zeros beyond the ends.
 
     Over the global batch.  float64: the covariance is a difference of moments.
     """

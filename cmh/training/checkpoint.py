@@ -24,7 +24,7 @@ class State:
     facts: dict[str, Any]
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """The tensors below `name/`, without that prefix."""
+        """Return the tensors below `name/`, without that prefix."""
         return {k.removeprefix(f"{name}/"): v for k, v in self.tensors.items() if k.startswith(f"{name}/")}
 
 
@@ -44,12 +44,12 @@ def load(folder: Path) -> State:
 
 
 def prefixed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors below `name/`."""
+    """Return the same tensors below `name/`."""
     return {f"{name}/{key}": value for key, value in tensors.items()}
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimiser's moments as `<parameter number>/<name>`."""
+    """Return the optimiser's moments as `<parameter number>/<name>`."""
     return {
         f"{number}/{name}": value
         for number, moments in optimizer.state_dict()["state"].items()
@@ -68,5 +68,5 @@ def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
 
 
 def module_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of the module's parameters and buffers by name."""
+    """Return copies of the module's parameters and buffers by name."""
     return {name: t.detach().clone() for name, t in module.state_dict().items()}

@@ -26,7 +26,7 @@ class LossTerms:
             self._look()
 
     def means(self) -> dict[str, float]:
-        """Mean over the steps and workers of every term, by `<phase>/<term>`."""
+        """Return mean over the steps and workers of every term, by `<phase>/<term>`."""
         self._look()
         return {name: math.fsum(values) / len(values) for name, values in self._seen.items()}
 

@@ -25,14 +25,14 @@ class Step(NamedTuple):
 
 
 def passes(phases: tuple[Phase, ...]) -> list[list[Phase]]:
-    """The phases that share one pass over the training set, pass by pass."""
+    """Return the phases that share one pass over the training set, pass by pass."""
     numbered = enumerate(phases)
     groups = groupby(numbered, key=lambda item: -1 if item[1].steps is not None else item[0])
     return [[phase for _, phase in group] for _, group in groups]
 
 
 def plan(phases: tuple[Phase, ...], items: int, batch_size: int, seed: int, epoch: int) -> list[list[Step]]:
-    """This worker's steps of an epoch, pass by pass; a last, incomplete batch is dropped.
+    """Return this worker's steps of an epoch, pass by pass; a last, incomplete batch is dropped.
 
     The order is a function of (seed, epoch, number of the pass), and a step's seed of these and its number.
     """

@@ -19,6 +19,7 @@ def fit(method: Method, train: Items, seed: int) -> NDArray[np.int8] | None:
     """Let the method learn from `train`, in float64 on the CPU.
 
     Returns: the unified codes {-1, +1} of the training items, (n, K), where it learns any.
+
     Raises:
         ValueError: images in place of features, fewer items than two, or NaN or infinity among the features.
         CollapsedCodes: the hash functions give all training items the same code.

@@ -102,6 +102,7 @@ def fit(
     tensors are the live ones: save or copy them before returning.
 
     Returns: every epoch since the beginning, those before `state` included.
+
     Raises:
         ValueError: sizes that cannot work, or a state of other settings; before any training.
         NonFiniteLoss, CollapsedCodes: training went wrong; the states handed out before are good.
@@ -141,7 +142,7 @@ class _Run:
         self.best: dict[str, Tensor] = {}
 
     def parameters(self, phase: Phase) -> list[nn.Parameter]:
-        """The parameters that move in `phase`; what the caller froze stays so."""
+        """Return the parameters that move in `phase`; what the caller froze stays so."""
         trainable = {id(p) for p in self.trainable}
         modules = [self.method.get_submodule(name) for name in phase.modules]
         return [p for module in modules for p in module.parameters() if id(p) in trainable]
@@ -183,7 +184,7 @@ class _Run:
         return rates
 
     def _pass(self, steps: list[Step], epoch: int) -> dict[str, float]:
-        """One pass over the training set; the mean of each loss term."""
+        """Return one pass over the training set; the mean of each loss term."""
         terms = LossTerms(epoch)
         parts = (Slice(step.rows_B, step.phase.reads) for step in steps)
         moving = None
@@ -213,7 +214,7 @@ class _Run:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def _validate(self, epoch: int) -> tuple[float, float]:
-        """MAP of image → text and text → image: validation queries, training items as the database."""
+        """Return MAP of image → text and text → image: validation queries, training items as the database."""
         database = self.train.every(math.ceil(len(self.train) / VALIDATION_DATABASE))
         image_query, text_query = (self._validation_codes(side, epoch) for side in ("image", "text"))
         image_database, text_database = (self._codes(database, side) for side in ("image", "text"))
@@ -229,7 +230,7 @@ class _Run:
         return u_nK
 
     def _codes(self, items: Items, side: Side) -> NDArray[np.float32]:
-        """Relaxed codes (n, K); each worker encodes its share and has them all."""
+        """Return relaxed codes (n, K); each worker encodes its share and has them all."""
         workers = distributed.world_size()
         mine = relaxed_codes(
             self.method, items.every(workers, distributed.rank()), side, self.config.batch_size
@@ -266,7 +267,7 @@ class _Run:
 
 
 def best(history: list[Epoch]) -> Epoch:
-    """The epoch with the highest validation score, the first of equals."""
+    """Return the epoch with the highest validation score, the first of equals."""
     return max(history, key=lambda epoch: epoch.score)
 
 

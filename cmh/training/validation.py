@@ -19,7 +19,7 @@ Labels = NDArray[np.uint8]
 def mean_average_precision(
     method: Method, query_nK: Relaxed, found_nK: Relaxed, query_labels_nL: Labels, labels_nL: Labels
 ) -> float:
-    """MAP over the whole ranking of `found` by `query`, both relaxed codes; their labels follow.
+    """Return MAP over the whole ranking of `found` by `query`, both relaxed codes; their labels follow.
 
     By Hamming distance, ties by expectation; of nested codes, the mean over their lengths.  By cosine where
     the method is real-valued.

@@ -30,7 +30,10 @@ DryRun = Annotated[
 
 
 def _command(until: str) -> Any:
-    """A command that runs the pipeline as far as one stage; what it says of itself is in `flows.cli`."""
+    """Return a command that runs the pipeline as far as one stage.
+
+    Its help is in `flows.cli.app`.
+    """
 
     def command(
         experiment: What = Experiment(),  # noqa: B008 - frozen
@@ -69,6 +72,7 @@ def compare(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
+    """Run every method on every dataset, and print their tables; its help is in `flows.cli.app`."""
     if dry_run:
         rows = comparing.plan(wanted, resources)
         left = sum(row["to compute"] != "nothing" for row in rows)
@@ -91,6 +95,7 @@ def compare(
 
 
 def demo(resources: Where = Resources(), *, as_json: Json = False) -> None:  # noqa: B008 - frozen
+    """Run the demonstration; its help is in `flows.cli.app`."""
     reachable.check_prefect()
     demonstration.show(emoji(), resources, as_json)
 

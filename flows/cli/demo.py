@@ -49,7 +49,7 @@ def show(experiment: Experiment, resources: Resources, as_json: bool) -> None:
 
 
 def _figures(reading: Reading) -> dict[str, dict[str, float]]:
-    """MAP by direction and length, and chance."""
+    """Return MAP by direction and length, and chance."""
     metrics = reading.read_table("metrics.parquet")
     rows = [r for r in report.select(metrics, "map", "stored") if r["direction"] in report.CROSS_MODAL]
     figures: dict[str, dict[str, float]] = {direction: {} for direction in report.CROSS_MODAL}
@@ -61,7 +61,10 @@ def _figures(reading: Reading) -> dict[str, dict[str, float]]:
 
 
 def _words_for_a_drawing(engine: Engine, dataset: Reading) -> tuple[str, list[Hit]]:
-    """A drawing that was a query, so that the model never saw its concept; and the words nearest to it."""
+    """Return a drawing that was a query, and the words nearest to it.
+
+    The model never saw the drawing's concept.
+    """
     items = dataset.read_table("items.parquet").to_pylist()
     queries = [row for row, item in enumerate(items) if item["split"] == "query"]
     row = next((row for row in queries if items[row]["id"] == DRAWING), queries[len(queries) // 2])

@@ -13,7 +13,7 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="machine-reada
 
 
 def show(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> None:
-    """Rows as a table for people, or as JSON lines for programs."""
+    """Print rows as a table for people, or as JSON lines for programs."""
     if as_json:
         for row in rows:
             print(json.dumps(row, default=str))
@@ -27,17 +27,17 @@ def show(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> None:
 
 
 def say(line: str, style: str = "") -> None:
-    """One line, word for word: brackets in paths and texts are no markup."""
+    """Print one line, word for word: brackets in paths and texts are no markup."""
     _out.print(_plain(line), style=style, highlight=False, soft_wrap=True)
 
 
 def _plain(text: str) -> Text:
-    """As it is, but for characters that would steer the terminal."""
+    """Replace characters that would steer the terminal."""
     return Text("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text))
 
 
 def size(count: int) -> str:
-    """Bytes for people.
+    """Return bytes for people.
 
     >>> size(18_800_000)
     '18.8 MB'

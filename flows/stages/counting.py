@@ -40,7 +40,7 @@ class Part:
 def count_in_blocks(
     codes: Any, dataset: Any, rankings: Sequence[RankingSpec], orders: BitOrders, resources: Resources
 ) -> tuple[RankingCounts, CodedItems]:
-    """What `cmh.evaluation.report.measure_codes` takes: the counts of all rankings, and the queries.
+    """Return what `cmh.evaluation.report.measure_codes` takes: the counts of all rankings, and the queries.
 
     codes, dataset: Zarr stores of codes.zarr and dataset.zarr.
     """
@@ -73,7 +73,7 @@ def count_in_blocks(
 
 
 def split(whole: Part, parts: int) -> list[Part]:
-    """Blocks of queries, each with so many blocks of the database (fewer, where that is small)."""
+    """Return blocks of queries, each with so many blocks of the database (fewer, where that is small)."""
     step = -(-len(whole.database) // parts)
     return [
         replace(whole, queries=queries, database=database)
@@ -98,7 +98,7 @@ def _open(codes: Any, dataset: Any) -> tuple[zarr.Group, zarr.Group]:
 def _read(
     codes: zarr.Group, dataset: zarr.Group, split: str, positions: range, sides: Sequence[str]
 ) -> CodedItems:
-    """Items at these positions of a split."""
+    """Return items at these positions of a split."""
     rows = schema.array(dataset, f"split/{split}")[positions.start : positions.stop]
     return CodedItems(
         {side: schema.array(codes, side).oindex[rows] for side in sides},

@@ -48,7 +48,7 @@ class Part:
 
 
 def target(model: Ref, dataset: Ref, source: Ref) -> Target:
-    """The codes of all items of `dataset` by `model`; `source` holds their images or features."""
+    """Return the codes of all items of `dataset` by `model`; `source` holds their images or features."""
     return Target(
         "codes",
         model.name,
@@ -90,7 +90,7 @@ def make(
 
 
 def _arrays(method: str) -> Mapping[str, schema.Array]:
-    """What is written: for the image and for the text, codes or embeddings."""
+    """Return what is written: for the image and for the text, codes or embeddings."""
     return schema.EMBEDDINGS if methods.load(method).real_valued else schema.CODES
 
 
@@ -107,7 +107,7 @@ def _load(store: Store, model: Ref) -> Model:
 
 
 def _encode(key: str, part: Part) -> None:
-    """On a worker: encode and write one shard of each modality."""
+    """Encode and write one shard of each modality, on a worker."""
     model: Model = dask_cluster.worker_object(key)
     dataset, source = (zarr.open_group(place, mode="r") for place in (part.dataset, part.source))
     out = zarr.open_group(part.out, mode="r+")

@@ -36,7 +36,7 @@ SHOWN = 8  # images, in the figure of attention
 
 
 def target(codes: Ref, dataset: Ref, evaluation: EvaluationSettings) -> Target:
-    """The report of these codes."""
+    """Return the report of these codes."""
     return Target(
         "report",
         codes.name,
@@ -96,12 +96,15 @@ def _measure_codes(
 
 
 def _lengths(wanted: tuple[int, ...], bits: int) -> list[int]:
-    """The lengths asked for that these codes have, and always the full one."""
+    """Return the lengths asked for that these codes have, and always the full one."""
     return sorted({b for b in wanted if b <= bits} | {bits})
 
 
 def _orders(facts: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
-    """Ways of choosing which bits to keep, for methods that rank theirs: positions in the stored codes."""
+    """Return the orders of bits to measure, for methods that rank theirs.
+
+    An order holds positions in the stored codes.
+    """
     if facts["significance"] is None:
         return {}
     # significance is by bit of the model; the codes are stored in another order
@@ -127,7 +130,7 @@ def _figures(metrics: pa.Table, curves: pa.Table) -> dict[str, Figure]:
 
 
 def _attention(store: Store, facts: Mapping[str, Any], dataset: Reading) -> dict[str, Figure]:
-    """Some queries and where the method looked at them, of methods that choose places of an image."""
+    """Return some queries and where the method looked at them, of methods that choose places of an image."""
     if methods.load(facts["method"]).attended is Method.attended:
         return {}
     trained = models.load(artifacts.open_artifact(store, facts["model"]).local())

@@ -44,7 +44,7 @@ class Part:
 
 
 def target(images: Ref, backbone: BackboneSettings, grid: int = 1) -> Target:
-    """The features of these images; `grid` > 1 adds maps of that side, for methods that look at places."""
+    """Return features of these images; `grid` > 1 adds maps of that side, for methods that look at places."""
     config = {
         "backbone": backbone.name,
         "weights": sources.identity_of_weights(backbone),
@@ -107,7 +107,7 @@ def _load(name: str, weights: str) -> backbones.Backbone:
 
 
 def _extract(key: str, part: Part) -> None:
-    """On a worker: compute and write one shard of every array."""
+    """Compute and write one shard of every array, on a worker."""
     image: Any = zarr.open_group(part.images, mode="r")["image"]
     out: Any = zarr.open_group(part.out, mode="r+")
     computed = extraction.extract(

@@ -8,7 +8,7 @@ from flows.run import Run
 
 
 def card(run: Run, facts: Facts, history: list[Epoch]) -> str:
-    """Markdown; the same for the same training, so without times or places."""
+    """Return Markdown; the same for the same training, so without times or places."""
     entry = run.entry
     licences = sorted({source.licence for source in entry.sources.values()})
     how = "fine-tuned with the method" if facts.grid is None else "frozen"

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def check_records(records: Sequence[Record], entry: Entry) -> None:
-    """What would make the later steps fail, before the long work."""
+    """Refuse records that would make later stages fail, before the long work."""
     if not records:
         raise ValueError(f"{entry.name}: the reader {entry.reader!r} found no items")
     repeated = [name for name, count in Counter(record.id for record in records).items() if count > 1]
@@ -37,14 +37,14 @@ def _words(record: Record) -> bool:
 
 
 def reason_to_reject(record: Record, label_L: np.ndarray[Any, Any]) -> str | None:
-    """Why an item whose image is whole is left out all the same; None if it is not."""
+    """Return why an item whose image is whole is left out all the same; None if it is not."""
     if not _words(record):
         return NO_TEXT
     return None if label_L.any() else NO_LABEL
 
 
 def log_left_out(entry: Entry, reasons: Sequence[str | None]) -> None:
-    """One line of what is not in the dataset; each item's reason is in rejected.parquet."""
+    """Log in one line what is not in the dataset; each item's reason is in rejected.parquet."""
     counts = Counter("damaged image" if r not in (None, NO_TEXT, NO_LABEL) else r for r in reasons)
     total = counts.total()
     left_out = {reason: count for reason, count in counts.items() if reason is not None}

@@ -44,7 +44,7 @@ class Part:
 
 
 def target(dataset: Ref, text: TextSettings) -> Target:
-    """The dataset with features of its texts."""
+    """Return the dataset with features of its texts."""
     weights = sources.identity_of_weights(text)
     return Target(
         "texts",
@@ -77,7 +77,7 @@ def make(store: Store, draft: Draft, dataset: Ref, text: TextSettings, resources
 
 
 def _take_over(reading: Reading, draft: Draft) -> None:
-    """What does not depend on how texts are read, byte for byte."""
+    """Copy what does not depend on how texts are read, byte for byte."""
     for name in reading.files:
         if not name.startswith(_OURS):
             draft.write_bytes(name, reading.read_bytes(name))
@@ -89,7 +89,7 @@ def _load(weights: Path) -> clip.ClipText:
 
 
 def _extract(key: str, part: Part) -> None:
-    """On a worker: compute and write one shard."""
+    """Compute and write one shard, on a worker."""
     network: clip.ClipText = dask_cluster.worker_object(key)
     array = schema.array(zarr.open_group(part.out, mode="r+"), "text")
     array[part.start : part.stop] = network.features(part.texts)

@@ -67,8 +67,7 @@ class TrainingData:
 
     @property
     def text_dim(self) -> int:
-        """Numbers of a text: of its features, or of its bag of words; words of the vocabulary where it is
-        a sequence of these."""
+        """Numbers of a text: its features, or the words of the vocabulary."""
         text = self.train.text
         return len(self.vocabulary) if text.dtype == np.int32 else text.shape[1]
 
@@ -109,13 +108,14 @@ def _train(job: TrainingJob) -> None:
 
 
 def _settle(threads: int) -> None:
-    """One number of threads, and the same result each time, on GPUs too."""
+    """Set the number of threads, and what gives the same result each time, on GPUs too."""
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 
 
 def read_data(store: Store, job: TrainingJob) -> TrainingData:
+    """Read the training and validation items, and the names of words and labels."""
     dataset = artifacts.open_artifact(store, job.dataset)
     items = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
     source = artifacts.open_artifact(store, job.source)
@@ -141,7 +141,7 @@ def _lines(reading: Reading, name: str) -> tuple[str, ...]:
 
 
 def build(job: TrainingJob, data: TrainingData) -> tuple[Backbone, Method]:
-    """Backbone and method with fresh weights, the same on every worker."""
+    """Return backbone and method with fresh weights, the same on every worker."""
     settings = job.run.experiment.backbone
     torch.manual_seed(job.run.experiment.seed)
     if job.run.brings_features:
@@ -161,7 +161,7 @@ def build(job: TrainingJob, data: TrainingData) -> tuple[Backbone, Method]:
 
 
 def _last_checkpoint() -> tuple[State | None, list[float]]:
-    """The state to go on from, and the seconds each epoch took until then."""
+    """Return the state to go on from, and the seconds each epoch took until then."""
     last = ray.train.get_checkpoint()
     if last is None:
         return None, []
@@ -170,7 +170,7 @@ def _last_checkpoint() -> tuple[State | None, list[float]]:
 
 
 def _keeper(store: Store, job: TrainingJob, seconds: list[float]) -> Callable[[Epoch, State], None]:
-    """Reports each epoch to Ray with a checkpoint from rank 0, and tells the flow how far the run is."""
+    """Return what reports each epoch to Ray, with a checkpoint from rank 0, and to the flow."""
     began = time.perf_counter()
 
     def keep(epoch: Epoch, state: State) -> None:
@@ -191,7 +191,7 @@ def _keeper(store: Store, job: TrainingJob, seconds: list[float]) -> Callable[[E
 
 
 def model_of(job: TrainingJob, method: Method, backbone: Backbone, data: TrainingData) -> models.Model:
-    """What was trained, with all that it takes to encode."""
+    """Return what was trained, with all that it takes to encode."""
     facts, text = _facts(job, method, backbone, data), job.run.experiment.text
     network = clip.load_text(Path(sources.network_weights(text))) if text.is_network else None
     return models.Model(method, backbone, facts, data.vocabulary, data.labels, network)
@@ -220,7 +220,7 @@ def _facts(job: TrainingJob, method: Method, backbone: Backbone, data: TrainingD
 def write_model(
     store: Store, job: TrainingJob, model: models.Model, history: list[Epoch], seconds: list[float]
 ) -> None:
-    """The model's files, its card, its metrics, and logs; only the logs tell the time."""
+    """Write the model's files, its card, its metrics, and logs; only the logs hold times."""
     with tempfile.TemporaryDirectory() as folder:
         _fill(Path(folder), job, model, history, seconds)
         for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):

@@ -32,12 +32,17 @@ def test_no_identity_moves_unnoticed(name: str, experiments: dict[str, Any]) -> 
     )
 
 
+@pytest.fixture(scope="module")
+def current_pages() -> dict[str, str]:
+    return pages.pages()
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in pages.FOLDER.iterdir()))
-def test_no_page_changes_unnoticed(name: str) -> None:
+def test_no_page_changes_unnoticed(name: str, current_pages: dict[str, str]) -> None:
     """A page is part of its artifact's content: another letter under the same identity is a conflict."""
     recorded = (pages.FOLDER / name).read_text()
     hint = f"{name} changed: raise the revision of the artifact that holds it; {RENEW}"
-    assert pages.pages()[name] == recorded, hint
+    assert current_pages[name] == recorded, hint
 
 
 @pytest.mark.parametrize("name", science.GUARDS)

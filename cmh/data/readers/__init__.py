@@ -28,7 +28,7 @@ class FeatureReader(Protocol):
 
 
 def available() -> list[str]:
-    """Names of the readers.
+    """Return names of the readers.
 
     >>> {"emoji", "folder"} <= set(available())
     True
@@ -37,14 +37,22 @@ def available() -> list[str]:
 
 
 def load(name: str) -> Reader:
-    """The reader of that name.  Raises: ValueError if there is none yet, or it brings features."""
+    """Return the reader of that name.
+
+    Raises:
+        ValueError: if there is none yet, or it brings features.
+    """
     if brings_features(name):
         raise ValueError(f"reader {name!r} brings features, no images to decode")
     return cast(Reader, _module(name))
 
 
 def brings_features(name: str) -> bool:
-    """Whether the datasets of this reader are features: then `load_vectors` it.  Raises: ValueError."""
+    """Return whether the datasets of this reader are features; then `load_features` it.
+
+    Raises:
+        ValueError: there is no such reader.
+    """
     return hasattr(_module(name), "vectors")
 
 
@@ -60,7 +68,11 @@ def check(name: str) -> None:
 
 
 def load_features(name: str) -> FeatureReader:
-    """The reader of that name, which `brings_vectors`.  Raises: ValueError if there is none yet."""
+    """Return the reader of that name, which `brings_vectors`.
+
+    Raises:
+        ValueError: if there is none yet.
+    """
     return cast(FeatureReader, _module(name))
 
 

@@ -36,8 +36,10 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
     """Yield one record per photo with captions, part by part, by number.
 
     Options: `parts`: names of the sources with photos, which are those of the annotation files.
-    Raises: ValueError naming the file that is missing, or not as published.  A photo that is missing is an
-        error of its record only, when its bytes are asked for.
+
+    Raises:
+        ValueError: naming the file that is missing, or not as published.  A photo that is missing is an error
+            of its record only, when its bytes are asked for.
     """
     place = str(sources["annotations"])
     held = archives.listing(sources["annotations"], _JSON_BYTES)
@@ -73,7 +75,7 @@ def _part(held: Mapping[str, Read], place: str, part: str, source: Path) -> Iter
 
 
 def _json(held: Mapping[str, Read], name: str, place: str) -> Any:
-    """A file of annotations, without the outlines, which would take gigabytes."""
+    """Return a file of annotations, without the outlines, which would take gigabytes."""
     (read,) = archives.matching(held, rf"({name})\.json", place).values()
     try:
         return json.loads(read(), object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k in _FIELDS})

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from cmh.data.archives import read_tar
-from cmh.data.svg import check_installed as check_installed  # emoji are drawings
 from cmh.data.records import Record
+from cmh.data.svg import check_installed as check_installed  # emoji are drawings
 
 ALIAS_DEPTH = 5  # Iconify: an alias may point to an alias; longer chains are loops
 # Gender signs and the male, female and neutral heads: what remains is the concept's split group.
@@ -50,7 +50,9 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
 
     Options: `openmoji`, `keywords` (names of sources), `icons` (names of sources, in order), `limit`
     {Unicode group: concepts kept}.
-    Raises: ValueError naming the source if it is missing or not of the expected form.
+
+    Raises:
+        ValueError: naming the source if it is missing or not of the expected form.
     """
     openmoji, icons = options["openmoji"], list(options["icons"])
     missing = {openmoji, options["keywords"], *icons} - set(sources)
@@ -84,12 +86,12 @@ class IconSet:
         self._by_code = {_plain(code.upper()): name for code, name in chars.items()}
 
     def find(self, concept: Concept) -> str | None:
-        """The icon that draws the concept, or None."""
+        """Return the icon that draws the concept, or None."""
         candidates = (self._by_code.get(concept.code), _slug(concept.name), _slug(concept.words[0]))
         return next((name for name in candidates if name in self._icons or name in self._aliases), None)
 
     def svg(self, name: str) -> str:
-        """The icon as an SVG document, aliases and their flips and turns applied."""
+        """Return the icon as an SVG document, aliases and their flips and turns applied."""
         transforms: list[str] = []
         for _ in range(ALIAS_DEPTH):
             if name in self._icons:
@@ -140,7 +142,7 @@ def _concepts(openmoji: list[dict[str, Any]], keywords: dict[str, list[str]]) ->
 
 
 def _limit(concepts: list[Concept], limit: Mapping[str, int]) -> list[Concept]:
-    """At most `limit[group]` concepts of a Unicode group; which ones, their hashes decide."""
+    """Keep at most `limit[group]` concepts of a Unicode group; their hashes decide which."""
     dropped: set[str] = set()
     for group, most in limit.items():
         members = [concept.code for concept in concepts if concept.traits["groups"] == (group,)]
@@ -164,12 +166,12 @@ def _record(vendor: str, concept: Concept, svg: bytes) -> Record:
 
 
 def _plain(code: str) -> str:
-    """Code points without variation selectors, which vendors write or leave out as they like."""
+    """Return code points without variation selectors, which vendors write or leave out as they like."""
     return "-".join(point for point in code.split("-") if point != "FE0F")
 
 
 def _slug(name: str) -> str:
-    """An icon's name as Iconify makes it: "Côte d’Ivoire" → "cote-divoire"."""
+    """Return an icon's name as Iconify makes it: "Côte d’Ivoire" → "cote-divoire"."""
     ascii_ = unicodedata.normalize("NFKD", re.sub("[’']", "", name)).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", ascii_.lower().replace("&", " and ")).strip("-")
 

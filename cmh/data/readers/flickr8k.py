@@ -1,4 +1,4 @@
-"""Flickr8k: photos with five captions each, by five people.
+r"""Flickr8k: photos with five captions each, by five people.
 
 Source: Hodosh, Young and Hockenmaier, Framing Image Description as a Ranking Task, JAIR 47, 2013.
 Reads: images    a folder, zip or tar with the photos, at any depth;
@@ -27,8 +27,10 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
     """Yield one record per photo that has captions, by name.
 
     Options: `text`: how many captions are the text; the others give the words.
-    Raises: ValueError naming the file, and the line or the photo.  A photo that is missing is an error of its
-        record only, when its bytes are asked for.
+
+    Raises:
+        ValueError: naming the file, and the line or the photo.  A photo that is missing is an error of its
+            record only, when its bytes are asked for.
     """
     images, table = sources["images"], sources["captions"]
     photos = archives.matching(archives.listing(images), r"([^/]+\.jpg)", str(images))
@@ -53,7 +55,7 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
 
 
 def words(captions: Iterable[str]) -> set[str]:
-    """The words of the captions, and the pairs of neighbours.
+    """Return the words of the captions, and the pairs of neighbours.
 
     >>> sorted(words(["A Hot-dog."]))
     ['a', 'a hot', 'dog', 'hot', 'hot dog']
@@ -66,7 +68,7 @@ def words(captions: Iterable[str]) -> set[str]:
 
 
 def _captions(table: Path) -> dict[str, list[tuple[int, str]]]:
-    """Photo → its numbered captions, of either layout."""
+    """Return photo → its numbered captions, of either layout."""
     lines = archives.text(archives.one(table), str(table), "utf-8-sig").splitlines()
     found: dict[str, list[tuple[int, str]]] = defaultdict(list)
     if lines and lines[0].split(",")[:2] == ["image", "caption"]:
@@ -84,7 +86,7 @@ def _captions(table: Path) -> dict[str, list[tuple[int, str]]]:
 
 
 def _rows(table: Path, lines: list[str]) -> Iterator[tuple[str, str]]:
-    """Photo and caption of each row below the heading."""
+    """Return photo and caption of each row below the heading."""
     rows = csv.reader(lines, strict=True)  # strict: a quote that nothing closes must not take in other rows
     next(rows)
     try:

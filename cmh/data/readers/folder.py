@@ -24,8 +24,9 @@ MAX_IMAGE_BYTES = 64 << 20
 def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]:
     """Yield one record per line of the table, in its order.
 
-    Raises: ValueError naming the file and the line: not UTF-8, missing columns, an image outside the folder.
-    A missing image is an error of that record only, when its bytes are asked for.
+    Raises:
+        ValueError: naming the file and the line: not UTF-8, missing columns, an image outside the folder. A
+            missing image is an error of that record only, when its bytes are asked for.
     """
     images, items = sources["images"], sources["items"]
     if not images.is_dir():
@@ -53,7 +54,7 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
 
 
 def _rows(items: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line numbers and rows."""
+    """Return line numbers and rows."""
     try:
         text = items.read_text(encoding="utf-8-sig")  # -sig: spreadsheets put a byte order mark in front
     except UnicodeDecodeError as error:

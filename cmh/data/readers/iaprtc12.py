@@ -23,8 +23,9 @@ from cmh.data.records import Record
 def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]:
     """Yield one record per photo with a description and a label, by number.
 
-    Raises: ValueError naming the file that is missing, or not as published.  A photo that is missing is an
-        error of its record only, when its bytes are asked for.
+    Raises:
+        ValueError: naming the file that is missing, or not as published.  A photo that is missing is an error
+            of its record only, when its bytes are asked for.
     """
     photos, descriptions, regions = (sources[name] for name in ("photos", "descriptions", "regions"))
     images = archives.matching(archives.listing(photos), r"(\d+)\.jpg", str(photos))
@@ -43,13 +44,13 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
 
 
 def _text(description: str) -> str:
-    """What stands between the tags that count; the files look like XML and are none."""
+    """Return what stands between the tags that count; the files look like XML and are none."""
     parts = (re.search(rf"<{tag}>(.*?)</{tag}>", description, re.S) for tag in ("TITLE", "DESCRIPTION"))
     return " ".join(part[1].strip() for part in parts if part)
 
 
 def _labels(regions: Path) -> dict[str, set[str]]:
-    """Number of a photo → its labels."""
+    """Return number of a photo → its labels."""
     found: dict[str, set[str]] = defaultdict(set)
     lists = archives.matching(archives.listing(regions), r"(\d+/labels)\.txt", str(regions))
     for name, read in lists.items():

@@ -23,7 +23,9 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
     """Yield one record per photo with a tag that counts and a label, by number.
 
     Options: `labels`: names of the lists that are read; `tag_photos`: photos that a tag must occur in.
-    Raises: ValueError naming the file that is missing, or not as published.
+
+    Raises:
+        ValueError: naming the file that is missing, or not as published.
     """
     place = str(sources["photos"])
     held = archives.listing(sources["photos"])
@@ -50,7 +52,7 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
 
 
 def _labels(annotations: Path, names: list[str]) -> dict[str, list[str]]:
-    """Number of a photo → its labels."""
+    """Return number of a photo → its labels."""
     lists = archives.matching(archives.listing(annotations), r"([a-z_]+)\.txt", str(annotations))
     found: dict[str, list[str]] = {}
     for name in names:

@@ -1,9 +1,9 @@
-"""NUS-WIDE: photos of Flickr with their tags and 81 concepts.
+r"""NUS-WIDE: photos of Flickr with their tags and 81 concepts.
 
 Source: Chua et al., NUS-WIDE: A Real-World Web Image Database from National University of Singapore, CIVR
 2009.
 Reads: lists   the folder (or a zip) that holds, at any depth, the publisher's
-                 ImageList/Imagelist.txt                     a photo a line, "<folder>\\<name>.jpg"
+                 ImageList/Imagelist.txt                     a photo a line, "<folder>\<name>.jpg"
                  NUS_WID_Tags/All_Tags.txt                   in the same order, "<photo's number> <tag> …"
                  NUS_WID_Tags/TagList1k.txt                  the 1,000 tags that count
                  Groundtruth/AllLabels/Labels_<concept>.txt  in the same order, 1 or 0 a line
@@ -30,8 +30,10 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
     """Yield one record per photo with a concept and a tag, in the publisher's order.
 
     Options: `concepts`: names of the labels.
-    Raises: ValueError naming the list that is missing, or whose lines do not match the others'.  A photo that
-        is missing is an error of its record only, when its bytes are asked for.
+
+    Raises:
+        ValueError: naming the list that is missing, or whose lines do not match the others'.  A photo that is
+            missing is an error of its record only, when its bytes are asked for.
     """
     place = str(sources["lists"])
     held = archives.listing(sources["lists"], _LIST_BYTES)
@@ -66,7 +68,7 @@ def _lines(held: Mapping[str, Read], pattern: str, place: str) -> list[str]:
 
 
 def _number(name: str) -> str:
-    """The photo's number on Flickr, at the end of its name."""
+    """Return the photo's number on Flickr, at the end of its name."""
     return name.removesuffix(".jpg").split("_")[-1]
 
 
@@ -81,7 +83,7 @@ def _check_order(names: list[str], tags: list[str], place: str) -> None:
 
 
 def _labels(held: Mapping[str, Read], concepts: list[str], total: int, place: str) -> NDArray[np.bool_]:
-    """(N, L): which of the concepts each photo shows."""
+    """Return (N, L): which of the concepts each photo shows."""
     lists = archives.matching(held, r"AllLabels/Labels_([a-z]+)\.txt", place)
     label_NL = np.zeros((total, len(concepts)), bool)
     for column, concept in enumerate(concepts):

@@ -1,4 +1,4 @@
-"""Wikipedia featured articles: an image as 128 visual words, a text as 10 topics, one of 10 classes.
+r"""Wikipedia featured articles: an image as 128 visual words, a text as 10 topics, one of 10 classes.
 
 Source: Rasiwasia et al., A New Approach to Cross-Modal Multimedia Retrieval, ACM MM 2010.  Two layouts:
 
@@ -21,7 +21,7 @@ PARTS = ("tr", "te")  # the publisher's training items come first
 
 
 def vectors(sources: Mapping[str, Path], options: Mapping[str, Any]) -> FeatureTable:
-    """All items; `options["labels"]` names the classes in the order of their numbers.
+    """Return all items; `options["labels"]` names the classes in the order of their numbers.
 
     Raises:
         ValueError: naming the file, and in a list the line.
@@ -49,7 +49,7 @@ def vectors(sources: Mapping[str, Path], options: Mapping[str, Any]) -> FeatureT
 
 
 def _read_list(path: Path, classes: int) -> tuple[list[str], NDArray[np.int64]]:
-    """Names and class numbers, from 0, of one list."""
+    """Return names and class numbers, from 0, of one list."""
     names, numbers = [], []
     for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         fields = text.split("\t")

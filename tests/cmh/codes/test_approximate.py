@@ -57,5 +57,5 @@ def test_missing_faiss_and_impossible_sizes_say_what_to_do(
     with pytest.raises(ValueError, match="use the exact index"):
         ApproximateIndex(Index(np.zeros((10, 8), np.uint8), 64))
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ImportError, match="pip install .cmh.faiss"):
+    with pytest.raises(ImportError, match=r"pip install 'cmh\[faiss\]'"):
         ApproximateIndex(lists.exact, lists=4, probes=1)
