@@ -63,7 +63,7 @@ class Variant:
 
 
 def parse(name: str) -> Variant:
-    """Return the contender of this name.
+    """Parse the name of a method or of `method:variant`.
 
     Raises:
         ValueError: no such method, or it has no such variant.

@@ -6,7 +6,6 @@ pairs within the batch, momentum, random draws.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -16,6 +15,7 @@ from cmh.data.batches import Batch, Stages
 from cmh.data.items import Items
 from cmh.hashing.code_memory import CodeMemory
 from cmh.hashing.method import Inputs, Method, Optimizer, Phase
+from tests import synthetic
 
 LABELS, TEXT, CHANNELS = 4, 12, 6
 
@@ -86,15 +86,8 @@ class Pixels(nn.Module):
 
 
 def items(count: int, seed: int = 0) -> Items:
-    """Features and texts that know their labels, in noise."""
-    rng = np.random.default_rng(seed)
-    label = np.zeros((count, LABELS), np.uint8)
-    label[np.arange(count), rng.integers(LABELS, size=count)] = 1
-    mixing = np.random.default_rng(99)
-    image = label @ mixing.normal(size=(LABELS, CHANNELS)) + rng.normal(scale=0.4, size=(count, CHANNELS))
-    text = rng.random((count, TEXT)) < label @ mixing.uniform(-0.4, 0.9, size=(LABELS, TEXT)) + 0.05
-    stages = (image[:, :2, None, None].astype(np.float32), image[:, 2:, None, None].astype(np.float32))
-    return Items(stages, text.astype(np.uint8), label, np.arange(count))
+    """Features of two stages and texts that know their labels, in noise."""
+    return synthetic.clusters(count, seed, labels=LABELS, text=TEXT, channels=(2, CHANNELS - 2))
 
 
 def method(seed: int = 0, **config: float) -> Tiny:

@@ -1,1 +1,1 @@
-"""What hashing methods are made of: the contract, deep and shallow bases, losses, code memory, encoding."""
+"""Building blocks of hashing methods: the abstract class, its bases, losses, code memory and encoding."""

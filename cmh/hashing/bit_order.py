@@ -1,6 +1,6 @@
-"""The order in which a code gives up its bits: a code of b bits is the first b bits of a longer one.
+"""Rank the bits of a code by significance, so that the first b bits of a code are its code of b bits.
 
-Shape suffixes: K = bits, M = rows of weights (a stage of a tower each).
+Shape suffixes: K = bits, M = rows of weights (one per stage and tower).
 """
 
 from typing import Literal, get_args
@@ -12,14 +12,19 @@ Criterion = Literal["most", "least", "absolute", "random"]
 
 
 def order_bits(weights_MK: Tensor, how: Criterion, seed: int = 0) -> list[int]:
-    """Return bits of the model, the ones to keep first; ties by the bit's number.
+    """Return the numbers of the model's bits, those that a short code keeps first; ties by number.
 
-    `weights_MK` are the weights of the K bits, one row per stage and tower, or a (K,) significance.
-    "most": largest sum first; "least": smallest sum first; "absolute": largest sum of magnitudes first;
-    "random": a permutation drawn from `seed`, the control.
+    Source: SCAHN ranks bits by the sum of their fusion weights and keeps the most significant ("most").
+    Versions of its published code differ in the end at which they cut the sorted bits, hence the choice.
 
-    Source: SCAHN ranks bits by the sum of their fusion weights and keeps the most significant ("most").  Its
-    published code sorts and cuts at either end in different versions, hence the choice.
+    Args:
+        weights_MK: weights of the K bits, float (M, K), one row per stage and tower; or a significance (K,).
+        how: "most": largest sum first; "least": smallest sum first; "absolute": largest sum of magnitudes
+            first; "random": a random permutation, as a control.
+        seed: seed of that permutation.
+
+    Returns:
+        The K bits, each once.
 
     Raises:
         ValueError: another value of `how`.

@@ -1,7 +1,8 @@
-"""The memory of codes: the latest relaxed code of every training item, one matrix per modality.
+"""The code memory: the latest relaxed code of every training item, one matrix per modality.
 
-Methods that alternate compare a batch of one modality with the codes of *all* items in the other, which
-cannot be computed anew at each step.  The memory is the same on every worker.
+Methods that train the towers in turn compare a batch of one modality with the codes of *all* items in the
+other.  Encoding all items again at each step would cost too much, so the codes are stored.  The memory is the
+same on every worker.
 
 Shape suffixes: B = batch rows of this worker, N = training set, K = bits, L = labels.
 """
@@ -16,16 +17,16 @@ from cmh.data.batches import Side
 
 
 class CodeMemory:
-    """Relaxed codes F (image) and G (text) of the training set, and the binary consensus B of both.
+    """The relaxed codes F (image) and G (text) of the training set, and their binary consensus B.
 
-    F, G start as N(0, 1), as in SCAHN; drawn on the CPU, so that the device does not matter.
+    F and G start as N(0, 1), as in SCAHN.  They are drawn on the CPU, so that all devices start alike.
     """
 
     image_NK: Tensor  # float32
     text_NK: Tensor  # float32
-    consensus_NK: Tensor  # float32 in {-1, +1}, as of the last `refresh`
+    consensus_NK: Tensor  # float32 in {-1, +1}, computed at the last `refresh`
     labels_NL: Tensor  # float32 multi-hot
-    relevant_share: float  # of all pairs of training items
+    relevant_share: float  # relevant pairs as a share of all pairs of training items
 
     def __init__(self, labels_NL: Tensor, bits: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -37,17 +38,23 @@ class CodeMemory:
         self.refresh()
 
     def consensus(self) -> Tensor:
-        """Return b_NK = sign(F + G) in {-1, +1}, with sign(0) = +1, of the codes as they stand now."""
+        """Return b_NK = sign(F + G) in {-1, +1}, with sign(0) = +1, of the current codes."""
         return torch.where(self.image_NK + self.text_NK >= 0, 1.0, -1.0)
 
     def refresh(self) -> None:
-        """Store the consensus; the trainer does so at the start of each epoch."""
+        """Store the consensus of the current codes; the trainer calls this at the start of each epoch."""
         self.consensus_NK = self.consensus()
 
     def weight_of_relevant(self, wanted: float | Literal["balanced"]) -> float:
-        """Return `wanted`; for "balanced" the weight that balances the pairs.
+        """Return the weight of a relevant pair in a loss over pairs.
 
-        It gives all relevant pairs together as much as the others.
+        Args:
+            wanted: the weight itself, or "balanced" for the weight with which all relevant pairs together
+            weigh
+                as much as all others.
+
+        Raises:
+            ValueError: "balanced", and no training item has a label.
         """
         if wanted != "balanced":
             return wanted
@@ -56,7 +63,7 @@ class CodeMemory:
         return (1 - self.relevant_share) / self.relevant_share
 
     def prefix(self, bits: int) -> "CodeMemory":
-        """Return a view of the first `bits` bits of everything, labels shared."""
+        """Return a memory of the first `bits` bits; it shares storage with this one, labels included."""
         view = object.__new__(CodeMemory)
         view.labels_NL, view.relevant_share = self.labels_NL, self.relevant_share
         view.image_NK, view.text_NK = self.image_NK[:, :bits], self.text_NK[:, :bits]
@@ -64,22 +71,27 @@ class CodeMemory:
         return view
 
     def write(self, side: Side, index_B: Tensor, u_BK: Tensor) -> None:
-        """Put the codes of this worker's rows, and those of all other workers, into the memory.
+        """Store the codes of this worker's rows and those of all other workers.
 
-        Every worker must call it at the same point with the same number of rows.
+        Every worker must call this at the same point with the same number of rows.
+
+        Args:
+            side: modality of the codes.
+            index_B: rows in the training set, int64 (B,).
+            u_BK: their relaxed codes, float (B, K); no gradient flows into the memory.
         """
         codes_NK = self.image_NK if side == "image" else self.text_NK
         codes_NK[distributed.gather(index_B)] = distributed.gather(u_BK.detach()).to(codes_NK.dtype)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the codes and the consensus, not copied; the labels belong to the data."""
+        """Return the codes and the consensus, not copied; labels are not included, as the data holds them."""
         return {"image": self.image_NK, "text": self.text_NK, "consensus": self.consensus_NK}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state_dict` gave.
+        """Restore the tensors of `state_dict`.
 
         Raises:
-            ValueError: codes of another shape.
+            ValueError: the codes have another shape.
         """
         for key, codes_NK in self.state_dict().items():
             if state[key].shape != codes_NK.shape:
@@ -93,7 +105,7 @@ class CodeMemory:
 def _relevant_share(labels_NL: Tensor) -> float:
     """Return the share of the pairs (i, j), i = j included, that have a label in common.
 
-    It is counted a block of rows at a time.
+    The pairs are counted one block of rows at a time, which bounds the memory.
     """
     relevant = sum(
         int((labels_NL[start : start + 1024] @ labels_NL.T > 0).sum().item())

@@ -1,4 +1,4 @@
-"""Items in, packed codes out.
+"""Encode items with a trained method, and pack their codes.
 
 Shape suffixes: n = items, B = batch, K = bits, P = packed bytes.
 """
@@ -16,15 +16,23 @@ from cmh.data.items import Items
 from cmh.hashing.bit_order import order_bits
 from cmh.hashing.method import Method
 
-REVISION = 1  # raise it when codes of the same model come out otherwise: order of bits, signs, packing
+REVISION = 1  # raise it when the codes of a model change: by the order of bits, signs or packing
 
 
 def relaxed_codes(method: Method, items: Items, side: Side, batch_size: int = 128) -> NDArray[np.float32]:
-    """Return relaxed codes u_nK float32 in [-1, 1] of one modality.
+    """Return the relaxed codes of one modality of all items.
 
-    The method runs in evaluation mode, on its own device.
+    The method runs in evaluation mode, on its own device.  Up to float rounding, the code of an item does not
+    depend on the other items of its batch.
 
-    The result of an item does not depend on the items beside it beyond float rounding.
+    Args:
+        method: a trained method; it keeps its mode, training or evaluation.
+        items: n items.
+        side: the modality to encode.
+        batch_size: items per forward pass.
+
+    Returns:
+        u_nK float32 in [-1, 1].
     """
     device = device_of(method)
     parts = (Slice(rows, side) for rows in _blocks(len(items), batch_size))
@@ -45,26 +53,30 @@ def relaxed_codes(method: Method, items: Items, side: Side, batch_size: int = 12
 
 
 def pack_codes(u_nK: NDArray[np.float32], order: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return packed codes (n, P) of relaxed ones, bit `order[k]` of the model at position k; sign(0) = +1.
+    """Return the packed codes of relaxed ones; sign(0) = +1.
+
+    Args:
+        u_nK: relaxed codes, float32.
+        order: position in the packed code → bit of the model, int64 (K,).
+
+    Returns:
+        Packed codes, uint8 (n, P).
 
     Raises:
-        ValueError: codes that are not numbers.
+        ValueError: a code contains NaN.
     """
     return hamming.pack(u_nK[:, order])
 
 
 def bit_significance(method: Method) -> Tensor | None:
-    """Return `method.significance()`; None for nested codes.
-
-    Training puts the bits of nested codes in their order.
-    """
+    """Return `method.significance()`, or None for nested codes, whose order of bits training fixes."""
     return None if method.prefixes else method.significance()
 
 
 def bit_order(method: Method) -> NDArray[np.int64]:
-    """Return the model's bits (K,), those that a short code keeps first.
+    """Return the model's bits, int64 (K,), those that a short code keeps first.
 
-    Where no bits are ranked, they are in the model's order.
+    The order is the model's own where the method does not rank its bits.
     """
     significance_K = bit_significance(method)
     if significance_K is None:
@@ -73,11 +85,12 @@ def bit_order(method: Method) -> NDArray[np.int64]:
 
 
 def device_of(method: Method) -> torch.device:
-    """Return where the method's parameters and buffers are; a method may have only one of the two."""
+    """Return the device of the method's parameters and buffers; a method may have only one of the two."""
     tensors: dict[str, Tensor] = method.state_dict()
     return next(iter(tensors.values())).device
 
 
 def _blocks(items: int, size: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the rows 0 to items - 1 in blocks of `size`."""
     for start in range(0, items, size):
         yield np.arange(start, min(start + size, items))

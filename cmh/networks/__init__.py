@@ -1,1 +1,1 @@
-"""Networks: backbones, text networks, CLIP, layers on top of them, weights, frozen features."""
+"""Networks: image backbones, text networks, CLIP, heads on top of them, weight files and frozen features."""

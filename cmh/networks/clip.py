@@ -1,7 +1,7 @@
-"""CLIP's two networks: ViT-B/32 as a backbone, and the text network whose embeddings images share.
+"""CLIP's two networks: ViT-B/32 as an image backbone, and the text network that shares its embedding space.
 
 Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021.  The
-networks, their parameters' names and the tokens are those of open_clip, which comes with the extra `clip`.
+networks, their parameter names and the tokeniser are those of open_clip, which the extra `clip` installs.
 
 Shape suffixes: B = images or texts, H, W = image, T = tokens, C = channels, F = features.
 """
@@ -18,19 +18,23 @@ from torch import Tensor, nn
 
 from cmh.networks.weights import fill, read
 
-SIZE = 224  # pixels, square: there are position embeddings for 7 x 7 patches of 32
+SIZE = 224  # side in pixels of the square images: the position embeddings cover 7 x 7 patches of 32 pixels
 CHANNELS = (768, 768, 768, 512)
-MEAN = (122.7709383, 116.7460125, 104.0937362)  # 255 times CLIP's, of the RGB values 0 to 255
+MEAN = (122.7709383, 116.7460125, 104.0937362)  # CLIP's values times 255, for RGB values from 0 to 255
 STD = (68.5005327, 66.6321579, 70.3231631)
-_BLOCKS = [2, 5, 8]  # of twelve, counted from 0: their tokens are the first three stages
-TEXT_REVISION = 1  # raise it when features of texts come out otherwise: tokens, network
+_BLOCKS = [2, 5, 8]  # of the twelve blocks, counted from 0, those whose tokens are the first three stages
+TEXT_REVISION = 1  # raise it when text features change: by other tokens, another network
 TEXT_FEATURES = 512
 TEXT_BATCH = 64
-BESIDE_TEXT = ("visual.", "logit_scale", "logit_bias")  # of the image network, and of CLIP's loss
+BESIDE_TEXT = ("visual.", "logit_scale", "logit_bias")  # prefixes of the image network and of CLIP's loss
 
 
 class ClipText(nn.Module):
-    """Tokens (B, T) int64, T at most 77, to embeddings (B, 512)."""
+    """CLIP's text network, from tokens (B, T) int64, T at most 77, to embeddings (B, 512).
+
+    Raises:
+        ValueError: open_clip is not installed.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,43 +42,57 @@ class ClipText(nn.Module):
         from open_clip.tokenizer import SimpleTokenizer
         from open_clip.transformer import QuickGELU, TextTransformer
 
-        self.network = TextTransformer(output_dim=TEXT_FEATURES, act_layer=QuickGELU)  # else as OpenAI's
+        self.network = TextTransformer(output_dim=TEXT_FEATURES, act_layer=QuickGELU)  # otherwise as OpenAI's
         self.tokenizer = SimpleTokenizer()
 
     def forward(self, token_BT: Tensor) -> Tensor:
-        n, length = self.network, token_BT.shape[1]
-        # As open_clip's forward, which wants all 77 tokens for its mask: most are padding, and cost as much.
-        x_BTC = n.token_embedding(token_BT) + n.positional_embedding[:length]
-        x_BTC = n.ln_final(n.transformer(x_BTC, attn_mask=n.attn_mask[:length, :length]))
-        embedding_BF: Tensor = x_BTC[torch.arange(len(token_BT)), _end(token_BT)] @ n.text_projection
+        """Return the embeddings (B, 512) of tokens (B, T) int64, not normalised."""
+        network, length = self.network, token_BT.shape[1]
+        # The same arithmetic as in open_clip's forward, which needs all 77 tokens because its mask has that
+        # size.  Most tokens are padding and cost as much as words, so the mask is cut to the longest text.
+        x_BTC = network.token_embedding(token_BT) + network.positional_embedding[:length]
+        x_BTC = network.ln_final(network.transformer(x_BTC, attn_mask=network.attn_mask[:length, :length]))
+        embedding_BF: Tensor = x_BTC[torch.arange(len(token_BT)), _end(token_BT)] @ network.text_projection
         return embedding_BF
 
     @torch.inference_mode()
     def features(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return (B, 512) float32 of texts in lower case; of a long one, the first 75 tokens count."""
+        """Return the embeddings (B, 512) float32 of texts.
+
+        The tokeniser turns texts to lower case and cuts them after 75 tokens.
+        """
         device = next(self.parameters()).device
-        found = [
+        embeddings = [
             self(self._tokens(texts[a : a + TEXT_BATCH]).to(device)).float().cpu().numpy()
             for a in range(0, len(texts), TEXT_BATCH)
         ]
-        return np.concatenate(found) if found else np.empty((0, TEXT_FEATURES), np.float32)
+        return np.concatenate(embeddings) if embeddings else np.empty((0, TEXT_FEATURES), np.float32)
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
-        """Cut the padding behind the longest text: tokens see only what is before them."""
+        """Return tokens (B, T), T that of the longest text.
+
+        Cutting the padding changes nothing, because a token attends only to itself and those before it.
+        """
         token_BT: Tensor = self.tokenizer(list(texts))
         return token_BT[:, : int(_end(token_BT).max()) + 1]
 
 
 def _end(token_BT: Tensor) -> Tensor:
-    """Return where the end token stands: it has the highest number; 0 is padding, or a mark."""
+    """Return the position (B,) of the end token.
+
+    It has the highest number of all tokens.  A 0 cannot mark the end: it is padding, but "!" as well.
+    """
     return token_BT.argmax(dim=1)
 
 
 def load_text(weights: Path) -> ClipText:
-    """Return the network with the weights of a file, CLIP whole or what was saved of `network`; evaluating.
+    """Return CLIP's text network with the weights of a file, on the CPU and in evaluation mode.
+
+    Args:
+        weights: a .safetensors, .pth or .pt file of the whole of CLIP, or of the state of `ClipText.network`.
 
     Raises:
-        ValueError: the file is missing or does not fit, or open_clip is missing.
+        ValueError: the file is missing or does not fit, or open_clip is not installed.
     """
     text = ClipText().eval()
     fill(text.network, read(weights), f"{weights} weights of CLIP's text network", beside=BESIDE_TEXT)
@@ -82,7 +100,13 @@ def load_text(weights: Path) -> ClipText:
 
 
 class ClipImage(nn.Module):
-    """(B, 3, 224, 224) to tokens (B, 768, 7, 7) of blocks 3, 6 and 9, and the embedding (B, 512, 1, 1)."""
+    """CLIP's image network: images (B, 3, 224, 224) to four stage maps.
+
+    The maps are the tokens (B, 768, 7, 7) after blocks 3, 6 and 9, and the embedding (B, 512, 1, 1).
+
+    Raises:
+        ValueError: open_clip is not installed.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,30 +121,35 @@ class ClipImage(nn.Module):
             heads=12,
             mlp_ratio=4.0,
             output_dim=512,
-            act_layer=QuickGELU,  # as OpenAI trained it; weights trained by others may want GELU
+            act_layer=QuickGELU,  # as OpenAI trained it; weights of other publishers may need GELU
         )
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """Return the stage maps of normalised images (B, 3, 224, 224).
+
+        Raises:
+            ValueError: images of another size.
+        """
         check_size(*image_BCHW.shape[2:])
-        found: dict[str, Any] = self.visual.forward_intermediates(image_BCHW, indices=_BLOCKS)
-        return (*found["image_intermediates"], found["image_features"][:, :, None, None])
+        outputs: dict[str, Any] = self.visual.forward_intermediates(image_BCHW, indices=_BLOCKS)
+        return (*outputs["image_intermediates"], outputs["image_features"][:, :, None, None])
 
 
 def check_installed() -> None:
     """Refuse to go on without open_clip.
 
     Raises:
-        ValueError: see the message.
+        ValueError: open_clip is not installed; the message gives the command that installs it.
     """
     if importlib.util.find_spec("open_clip") is None:
         raise ValueError("clip_vit_b32 needs open_clip; pip install 'cmh[clip]'")
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuse images of another size, and to go on without open_clip.
+    """Refuse images of another size than 224 x 224 pixels, and to go on without open_clip.
 
     Raises:
-        ValueError: see the message.
+        ValueError: another size in pixels, or open_clip is not installed.
     """
     check_installed()
     if (height, width) != (SIZE, SIZE):
@@ -131,19 +160,19 @@ def check_size(height: int, width: int) -> None:
 
 
 def download() -> Path:
-    """Return OpenAI's weights, from Hugging Face or its cache.
+    """Return the path of OpenAI's weights, downloaded from Hugging Face or found in its cache.
 
     Raises:
-        ConnectionError: they cannot be had; the message says what to do.
+        ConnectionError: the download failed; the message names the file to fetch by hand.
     """
     from open_clip import pretrained
 
-    wanted = pretrained.get_pretrained_cfg("ViT-B-32-quickgelu", "openai")
+    config = pretrained.get_pretrained_cfg("ViT-B-32-quickgelu", "openai")
     try:
-        return Path(pretrained.download_pretrained(wanted))
+        return Path(pretrained.download_pretrained(config))
     except (OSError, RuntimeError) as error:  # RuntimeError: huggingface_hub is missing
         raise ConnectionError(
             f"cannot download the weights of clip_vit_b32: {error}; fetch open_clip_model.safetensors of "
-            f"huggingface.co/{wanted['hf_hub'].rstrip('/')} elsewhere and give its path, or choose another "
+            f"huggingface.co/{config['hf_hub'].rstrip('/')} elsewhere and give its path, or choose another "
             "network"
         ) from error

@@ -1,4 +1,4 @@
-"""CNN-F, the small network that the first deep hashing papers read images with.
+"""CNN-F, the small image network of the first deep hashing papers.
 
 Source: Chatfield et al., Return of the Devil in the Details, BMVC 2014, table 1.
 
@@ -10,14 +10,15 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 CHANNELS = (64, 256, 256, 4096)  # of conv1, conv2, conv5 and full7
-SMALLEST = 64  # pixels a side: smaller images leave nothing after the last pooling
+SMALLEST = 64  # pixels a side; smaller images have no positions left after the last pooling
 
 
 class CNNF(nn.Module):
-    """Maps after conv1, conv2 and conv5 at strides 4, 8 and 16, and the vector of full7 as a map of 1 x 1.
+    """CNN-F as four stages: the maps of conv1, conv2, conv5 and the vector of full7 as a map of 1 x 1.
 
-    Images of 224 pixels give 6 x 6 places behind conv5's pooling; those of another size are averaged to that.
-    Each stage is what follows a ReLU, before it is normalised and pooled.  No dropout.
+    The maps have strides 4, 8 and 16.  Images of 224 pixels give 6 x 6 positions after conv5's pooling; other
+    sizes are averaged to 6 x 6.  Each stage is the output of a ReLU, before normalisation and pooling.  The
+    network has no dropout.
     """
 
     def __init__(self) -> None:
@@ -42,10 +43,10 @@ class CNNF(nn.Module):
         )
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Return the maps of the stages.
+        """Return the stage maps (B, C_s, H_s, W_s), with the channels of `CHANNELS`.
 
         Raises:
-            ValueError: images below `SMALLEST` pixels a side.
+            ValueError: images with a side below `SMALLEST` pixels.
         """
         if min(image_BCHW.shape[2:]) < SMALLEST:
             raise ValueError(
@@ -59,7 +60,8 @@ class CNNF(nn.Module):
 
 
 def _normalised_pool() -> nn.Sequential:
-    # AlexNet's constants: alpha is 1e-4 per channel of 5, which torch divides by 5
+    """Return local response normalisation followed by max pooling."""
+    # AlexNet's constants.  Its alpha is 1e-4 for each of 5 channels; torch divides alpha by 5, hence 5e-4.
     return nn.Sequential(
         nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0), nn.MaxPool2d(3, 2, ceil_mode=True)
     )

@@ -1,11 +1,11 @@
-"""ResNet as stages, under the names of torchvision's own parameters."""
+"""ResNet as four stages, with torchvision's parameter names."""
 
 import torchvision
 from torch import Tensor, nn
 
 
 class ResNetStages(nn.Module):
-    """The four stages of torchvision's ResNet, without its classifier, under the same parameter names.
+    """The four stages of torchvision's ResNet, without its classifier, with the same parameter names.
 
     Source: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
     """
@@ -18,6 +18,7 @@ class ResNetStages(nn.Module):
                 self.add_module(child, module)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """Return the stage maps at strides 4, 8, 16 and 32 of normalised images (B, 3, H, W)."""
         x = image_BCHW
         stages = []
         for name, module in self.named_children():

@@ -1,8 +1,10 @@
-"""Text networks that read a bag of words, and one that reads them in their order.
+"""Text networks that read a bag of words, and one that reads words in their order.
 
-`ResidualText` gives the maps of four stages (source: Wang et al., SCAHN, Neurocomputing 400, 2020,
-section 3), `ResidualWords` those of four fully connected ones,
-`mlp` is the two-layer network of the field's first deep methods, `WordSequence` a recurrent one.
+- `ResidualText`: four convolutional stages.  Source: Wang et al., SCAHN, Neurocomputing 400, 2020, section 3.
+- `ResidualWords`: four fully connected stages.
+- `mlp`: the two-layer network of the field's first deep methods.
+- `WordLinear`, `MultiScaleLinear`: first layers of text towers.
+- `WordSequence`: an LSTM over words in their order.
 
 Shape suffixes: B = batch, D = text dimensions (words), C = channels, J = columns, O = outputs, N = words of
 all texts of the batch, T = words of a sequence, H = hidden units.
@@ -20,7 +22,10 @@ from cmh.networks.word_block import WordBlock
 
 
 class ResidualBlock(nn.Module):
-    """conv 3, norm, ReLU, conv k, norm; shortcut conv k, norm; sum, ReLU.  Narrows the width by k - 1."""
+    """A residual block over columns: conv 3, norm, ReLU, conv k, norm; shortcut conv k, norm; sum, ReLU.
+
+    The block reduces the width by k - 1, k being `kernel`.
+    """
 
     def __init__(self, channels: int, out: int, kernel: int) -> None:
         super().__init__()
@@ -32,14 +37,17 @@ class ResidualBlock(nn.Module):
         self.norm3 = nn.BatchNorm1d(out)
 
     def forward(self, x_BCJ: Tensor) -> Tensor:
+        """Return the block's output (B, out, J - k + 1)."""
         y = self.conv2(functional.relu(self.norm1(self.conv1(x_BCJ))))
         return functional.relu(self.norm2(y) + self.norm3(self.shortcut(x_BCJ)))
 
 
 class ResidualText(nn.Module):
-    """Bag of words (B, D) to four stage maps (B, C_s, width_s).
+    """SCAHN's text network, from a bag of words (B, D) to four stage maps (B, C_s, width_s).
 
-    `channels` are the C_s, `widths` the widths of the stages: 64, 128, 256, 512 and 6, 4, 2, 1.
+    Attributes:
+        channels: the C_s of the stages: 64, 128, 256, 512.
+        widths: the widths of the stages: 6, 4, 2, 1.
     """
 
     channels = (64, 128, 256, 512)
@@ -57,6 +65,7 @@ class ResidualText(nn.Module):
         )
 
     def forward(self, text_BD: Tensor) -> tuple[Tensor, ...]:
+        """Return the four stage maps (B, C_s, width_s)."""
         stages = [self.words(self.columns(text_BD))]
         for block in self.blocks:
             stages.append(block(stages[-1]))
@@ -64,10 +73,15 @@ class ResidualText(nn.Module):
 
 
 class ResidualWords(nn.Module):
-    """Bag of words (B, D) to the outputs of four residual stages of fully connected layers, each (B, C, 1).
+    """A text network of four fully connected residual stages, from a bag of words (B, D) to (B, C, 1) each.
 
-    x_1 = ReLU(BN(W_1 x)), x_s = x_{s-1} + ReLU(BN(W_s x_{s-1})).  Ours, in place of `ResidualText`: that one
-    pools words that are neighbours in the vocabulary, and neighbours in the alphabet have little in common.
+    x_1 = ReLU(BN(W_1 x)), x_s = x_{s-1} + ReLU(BN(W_s x_{s-1})).  This network is ours, an alternative to
+    `ResidualText`: that one pools neighbours in the vocabulary, which is in alphabetical order, and such
+    neighbours have little in common.
+
+    Attributes:
+        channels: C of each stage.
+        widths: widths of the stages, 1 each.
     """
 
     channels = (512, 512, 512, 512)
@@ -82,6 +96,7 @@ class ResidualWords(nn.Module):
         )
 
     def forward(self, text_BD: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs (B, C, 1) of the four stages."""
         stages: list[Tensor] = []
         for layer in self.layers:
             x_BC = layer(text_BD) if not stages else stages[-1] + layer(stages[-1])
@@ -90,9 +105,9 @@ class ResidualWords(nn.Module):
 
 
 class WordLinear(nn.Module):
-    """`nn.Linear` over a bag of words (B, D) to (B, O), at the cost of the words that occur, not of all D.
+    """`nn.Linear` over a bag of words, whose cost grows with the words that occur, not with all D words.
 
-    Weights N(0, std), biases 0.
+    The initial weights are N(0, std), the biases 0.
     """
 
     def __init__(self, dim: int, out: int, std: float = 0.01, *, bias: bool = True) -> None:
@@ -101,6 +116,7 @@ class WordLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out)) if bias else None
 
     def forward(self, text_BD: Tensor) -> Tensor:
+        """Return (B, O) of bags of words (B, D)."""
         rows_N, words_N = text_BD.nonzero(as_tuple=True)
         starts_B = torch.searchsorted(rows_N, torch.arange(len(text_BD), device=text_BD.device))
         sums_BO = functional.embedding_bag(
@@ -114,12 +130,13 @@ class WordLinear(nn.Module):
 
 
 class MultiScaleLinear(nn.Module):
-    """Fully connected layer over a bag of words and its averages at several scales, (B, D) to (B, O).
+    """A fully connected layer over a bag of words and its averages at several scales, (B, D) to (B, O).
 
-    Source: Li et al., SSAH, CVPR 2018.  There each scale's averages, after a 1x1 convolution and ReLU, are
-    resized to D and stacked with the words before a fully connected layer reads all 6 D numbers.  As resizing
-    only repeats each average, the layer reads it once: the same functions, from a third of the weights.
-    Weights N(0, std), those of an average as of the sum of its copies; biases 0.
+    Source: Li et al., SSAH, CVPR 2018.  In the paper the averages of each scale, after a 1x1 convolution and
+    ReLU, are resized to D and stacked with the words, and a fully connected layer reads all 6 D numbers.
+    Resizing only repeats each average, so this layer reads each average once: it represents the same
+    functions with a third of the weights.  The initial weights are N(0, std); the weight of an average is
+    distributed as the sum of the weights of its copies would be; biases are 0.
     """
 
     def __init__(
@@ -142,6 +159,7 @@ class MultiScaleLinear(nn.Module):
             nn.init.normal_(linear.weight, std=std * kernel**0.5)
 
     def forward(self, text_BD: Tensor) -> Tensor:
+        """Return (B, O) of bags of words (B, D)."""
         sums_BO: Tensor = self.words(text_BD)
         for kernel, linear, weight, bias in zip(
             self.kernels, self.averages, self.convolution, self.shift, strict=True
@@ -152,10 +170,10 @@ class MultiScaleLinear(nn.Module):
 
 
 class WordSequence(nn.Module):
-    """Word numbers (B, T) int32, 0 behind the last one, to what an LSTM knows after each word: (B, T', H).
+    """An LSTM over the words of a text, in their order.
 
-    T' are the words of the batch's longest text.  Source: Hochreiter and Schmidhuber, Long Short-Term Memory,
-    Neural Computation 9, 1997, with torch's initial weights; word vectors N(0, std).
+    Source: Hochreiter and Schmidhuber, Long Short-Term Memory, Neural Computation 9, 1997.  The initial
+    weights are torch's, the word vectors N(0, std).
     """
 
     def __init__(self, dim: int, hidden: int, std: float = 0.1) -> None:
@@ -166,26 +184,44 @@ class WordSequence(nn.Module):
         self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
 
     def forward(self, tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Return states (B, T', H), and whether there is a word (B, T'); no text is without a first one."""
-        there_BT = tokens_BT > 0
-        there_BT[:, 0] = True
-        longest = int(there_BT.sum(1).max())
+        """Return the LSTM's state after each word, and a mask of the words.
+
+        Args:
+            tokens_BT: word numbers (B, T) int32, from 1; 0 pads texts after their last word.
+
+        Returns:
+            The states (B, T', H) and a mask (B, T') bool that is true where a text has a word.  T' is the
+            number of words of the longest text of the batch.  The first position of a text without words
+            counts as a word, so that averages over words are defined.
+        """
+        mask_BT = tokens_BT > 0
+        mask_BT[:, 0] = True
+        longest = int(mask_BT.sum(1).max())
         state_BTH, _ = self.lstm(self.embedding(tokens_BT[:, :longest]))
-        return state_BTH, there_BT[:, :longest]
+        return state_BTH, mask_BT[:, :longest]
 
 
 def mean_over_words(x_BTO: Tensor, there_BT: Tensor) -> Tensor:
-    """Return (B, O): the average over the words that are there."""
+    """Return the average (B, O) over the words of each text.
+
+    Args:
+        x_BTO: one vector per word, float (B, T, O).
+        there_BT: bool, true where a text has a word; at least one per text.
+    """
     weight_BT1 = there_BT[:, :, None].to(x_BTO.dtype)
     return (x_BTO * weight_BT1).sum(1) / weight_BT1.sum(1)
 
 
 def mlp(dim: int, hidden: int, out: int, std: float = 0.01) -> nn.Sequential:
-    """Return a network from a bag of words (B, D) to (B, out).
-
-    Fully connected, ReLU, fully connected; weights N(0, std), biases 0.
+    """Return a network from a bag of words (B, D) to (B, out): fully connected, ReLU, fully connected.
 
     Source: Jiang and Li, Deep Cross-Modal Hashing, CVPR 2017, table 2 (8192 hidden units).
+
+    Args:
+        dim: D, the number of words.
+        hidden: number of hidden units.
+        out: number of outputs.
+        std: standard deviation of the initial weights, N(0, std); biases start at 0.
     """
     last = nn.Linear(hidden, out)
     nn.init.normal_(last.weight, std=std)
@@ -194,6 +230,7 @@ def mlp(dim: int, hidden: int, out: int, std: float = 0.01) -> nn.Sequential:
 
 
 def _conv(channels: int, out: int, kernel: int, padding: int = 0) -> nn.Conv1d:
+    """Return a convolution over columns without bias, with Kaiming's initial weights."""
     conv = nn.Conv1d(channels, out, kernel, padding=padding, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv

@@ -1,4 +1,4 @@
-"""VGG-19's convolutions, whose last one, conv5_4, several papers read.
+"""The convolutions of VGG-19; several papers use the last one, conv5_4, as image features.
 
 Source: Simonyan and Zisserman, Very Deep Convolutional Networks, ICLR 2015, configuration E.
 
@@ -12,9 +12,10 @@ CHANNELS = (128, 256, 512, 512)  # of conv2_2, conv3_4, conv4_4 and conv5_4
 
 
 class VGG19(nn.Module):
-    """Maps after conv2_2, conv3_4, conv4_4, conv5_4 and their ReLUs, at strides 2, 4, 8 and 16.
+    """VGG-19 as four stages: the maps after the ReLUs of conv2_2, conv3_4, conv4_4 and conv5_4.
 
-    The parameters have torchvision's names; its three fully connected layers are left out.
+    Their strides are 2, 4, 8 and 16.  The parameters have torchvision's names; its three fully connected
+    layers are left out.
     """
 
     def __init__(self) -> None:
@@ -22,6 +23,7 @@ class VGG19(nn.Module):
         self.features = vgg.make_layers(vgg.cfgs["E"])
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """Return the stage maps (B, C_s, H_s, W_s) of normalised images (B, 3, H, W)."""
         x = image_BCHW
         stages = []
         for layer in self.features:

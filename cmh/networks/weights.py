@@ -1,4 +1,7 @@
-"""Files of weights, and networks that take them.  They are foreign: read without running code."""
+"""Read weight files and load them into networks.
+
+The files come from other publishers, so reading one never runs code from it.
+"""
 
 import re
 from pathlib import Path
@@ -9,10 +12,10 @@ from torch import Tensor, nn
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors, .pth or .pt file.
+    """Return the tensors of a .safetensors, .pth or .pt file by name, on the CPU.
 
     Raises:
-        ValueError: there is none, or it has another ending.
+        ValueError: the file is missing or has another ending.
     """
     if not path.is_file():
         raise ValueError(f'weights file {path} is missing; give an existing file, "default" or "none"')
@@ -25,12 +28,16 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], what: str, *, beside: tuple[str, ...]) -> None:
-    """Load `state` into `network`; its names are the publisher's or those of our `Backbone`.
+    """Load `state` into `network`.
 
-    beside: how names begin that such files hold for other networks, and that are left out.
+    Args:
+        network: the network, changed in place.
+        state: tensors by name, with the names of the publisher or those of `Backbone`.
+        what: description of the weights for the error message.
+        beside: prefixes of the names that belong to other networks, and are skipped.
 
     Raises:
-        ValueError: something is missing, unknown or of another shape.
+        ValueError: a tensor is missing, unknown or of another shape.
     """
     ours = {re.sub(r"(^|\.)_", r"\1", key).removeprefix("network."): v for key, v in state.items()}
     expected = network.state_dict()

@@ -1,6 +1,7 @@
-"""The residual block that reads all words of a multi-scale text, without the activations it is drawn with.
+"""SCAHN's first residual block, which reads all words of a multi-scale text, in a form that saves memory.
 
-Source: Wang et al., SCAHN, Neurocomputing 400, 2020, section 3.
+Source: Wang et al., SCAHN, Neurocomputing 400, 2020, section 3.  The largest activations of the published
+form are never built; `WordBlock` explains why the numbers are the same.
 
 Shape suffixes: B = batch, D = text dimensions (words), J = columns (the words and their scales),
 C, O = channels, T = 3 taps of a convolution over columns, F = fine segments of the words, S = coarse ones,
@@ -18,23 +19,23 @@ from cmh import distributed
 from cmh.networks.multiscale import MultiScale
 
 TAPS = 3
-MOMENTUM = 0.1  # of the running statistics: torch's default
-COARSE = 3  # output columns 0 to 2 see the scales 50, 30, 15 only, hence longer segments than the others
-WORDS_AT_ONCE = 4096  # weights of so many words, 16 KiB each, are gathered at a time
+MOMENTUM = 0.1  # of the running statistics, torch's default
+COARSE = 3  # output columns 0 to 2 see only the scales 50, 30, 15, which have longer segments than the others
+WORDS_AT_ONCE = 4096  # words whose weights, 16 KiB per word, are gathered in one step
 
 
 class WordBlock(nn.Module):
-    """The first residual block, over columns (B, J, D): each output channel reads all words.
+    """The first residual block over columns (B, J, D), in which each output channel reads all words.
 
-    As published: conv (1, 3) to C channels, batch norm, ReLU, conv (D, 1), batch norm; shortcut conv (D, 1),
-    batch norm; sum, ReLU.  The same numbers are had here without the (B, C, J, D) activations:
+    The published block: conv (1, 3) to C channels, batch norm, ReLU, conv (D, 1), batch norm; shortcut conv
+    (D, 1), batch norm; sum, ReLU.  This one computes the same numbers without the (B, C, J, D) activations:
 
-    - The norm's mean and variance follow from the first and second moments of the 3-column windows, as the
-      convolution is linear.  Norm and convolution become one.
-    - The (D, 1) convolution is a matrix product over (word, channel).  Where a window sees pooled columns
-      only, it repeats over a segment of words, whose weights are added up beforehand.
-    - The words' own column is zero but for the few words of a text.  It counts as zero first, and the
-      difference that each word makes is added.
+    - The convolution is linear, so the mean and variance of the first norm follow from the first and second
+      moments of the 3-column windows.  Convolution and norm are merged into one linear function.
+    - The (D, 1) convolution is a matrix product over (word, channel).  A window over pooled columns only has
+      the same value for all words of a segment, so the weights of these words are added up beforehand.
+    - The column of the words themselves is zero except at the few words of a text.  The block first treats it
+      as all zero, then adds the difference that each word makes.
     """
 
     fine_starts: Tensor  # first word of each fine segment
@@ -54,14 +55,23 @@ class WordBlock(nn.Module):
         self._register_segments(columns)
 
     def forward(self, columns_BJD: Tensor) -> Tensor:
-        """Return maps (B, O, J)."""
+        """Return maps (B, O, J) of columns (B, J, D); in training, update the running statistics."""
         window_CT, shift_C = self._normalised_window(columns_BJD)
         mixed = self._mixed(functional.pad(columns_BJD, (0, 0, 1, 1)), window_CT, shift_C)
         shortcut = (columns_BJD @ self.shortcut_DO).transpose(1, 2)
         return functional.relu(self.norm2(mixed) + self.norm3(shortcut))
 
     def _mixed(self, padded: Tensor, window_CT: Tensor, shift_C: Tensor) -> Tensor:
-        """Return the (D, 1) convolution of relu(norm1(conv(columns))), (B, O, J)."""
+        """Return the (D, 1) convolution of relu(norm1(conv(columns))).
+
+        Args:
+            padded: columns with one column of zeros at each end, (B, J + 2, D).
+            window_CT: taps of convolution and norm as one.
+            shift_C: shift of convolution and norm as one.
+
+        Returns:
+            (B, O, J).
+        """
 
         def activations(windows: Tensor) -> Tensor:
             return functional.linear(windows, window_CT, shift_C).relu_()
@@ -69,13 +79,13 @@ class WordBlock(nn.Module):
         wordless = torch.cat([torch.zeros_like(padded[:, :2]), padded[:, 2:]], dim=1)
         windows_BJTD = wordless.unfold(1, TAPS, 1).transpose(2, 3)
         coarse, fine = (
-            activations(part.index_select(3, starts).permute(1, 0, 3, 2)).flatten(0, 1).flatten(1)
-            for part, starts in (
+            activations(windows.index_select(3, starts).permute(1, 0, 3, 2)).flatten(0, 1).flatten(1)
+            for windows, starts in (
                 (windows_BJTD[:, :COARSE], self.coarse_starts),
                 (windows_BJTD[:, COARSE:], self.fine_starts),
             )
         )
-        # each word of a text is in the windows of columns 0 and 1
+        # Of all windows, only those of the output columns 0 and 1 contain the column of the words.
         rows_N, words_N = padded[:, 1].nonzero(as_tuple=True)
         difference_NC = torch.cat(
             [
@@ -98,9 +108,9 @@ class WordBlock(nn.Module):
         return mixed.view(-1, batch, mixed.shape[1]).permute(1, 2, 0)
 
     def _normalised_window(self, columns_BJD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return convolution and norm in one: taps (C, T) and shift (C,).
+        """Return the first convolution and its norm as one: taps (C, T) and shift (C,).
 
-        Training moves the running statistics.
+        In training, the statistics are those of the global batch, and the running statistics are updated.
         """
         norm = self.norm1
         assert norm.running_mean is not None
@@ -119,10 +129,10 @@ class WordBlock(nn.Module):
         return self.window_CT * scale_C[:, None], norm.bias - mean_C * scale_C
 
     def _register_segments(self, columns: MultiScale) -> None:
-        """Register fine segments, on which all pooled columns are constant, and coarse ones.
+        """Register fine and coarse segments of the words as buffers.
 
-        Coarse segments are unions of fine ones, on which the columns are constant that the first `COARSE`
-        output columns see.
+        On a fine segment, all pooled columns are constant.  A coarse segment is a union of fine ones; on it,
+        those pooled columns are constant that the first `COARSE` output columns see.
         """
         changes = torch.ones(len(columns.kernels), columns.dim, dtype=torch.bool)
         for scale, change_D in enumerate(changes):
@@ -138,9 +148,11 @@ class WordBlock(nn.Module):
 
 
 def _window_moments(columns_BJD: Tensor) -> tuple[float, Tensor, Tensor]:
-    """Return count, mean (T,) and covariance (T, T) of the windows of 3 columns, zeros beyond the ends.
+    """Return the moments of all windows of 3 columns over the global batch, with zeros beyond the ends.
 
-    Over the global batch.  float64: the covariance is a difference of moments.
+    Returns:
+        Number of windows, their mean (T,) and covariance (T, T), in float64 because the covariance is a
+        difference of moments.
     """
     columns = columns_BJD.double()
     width = columns.shape[1]
@@ -158,9 +170,9 @@ def _window_moments(columns_BJD: Tensor) -> tuple[float, Tensor, Tensor]:
 
 
 class _WordProduct(torch.autograd.Function):
-    """Sums over (word, channel) of activations times weights, (J * B, O), for activations given by segments.
+    """The sums over (word, channel) of activations times weights, (J * B, O), of activations per segment.
 
-    By hand, so that there is one gradient of the size of the weights, and no copy of it.
+    The gradient is written by hand, so that memory holds one tensor of the size of the weights' gradient.
     """
 
     @staticmethod
@@ -168,7 +180,7 @@ class _WordProduct(torch.autograd.Function):
         ctx: Any,
         coarse: Tensor,  # (rows, coarse segments * C)
         fine: Tensor,  # (rows, F * C)
-        difference_NC: Tensor,  # to be added at row rows_N for word words_N
+        difference_NC: Tensor,  # added at row rows_N for word words_N
         words_DCO: Tensor,
         coarse_F: Tensor,
         fine_D: Tensor,
@@ -212,13 +224,15 @@ class _WordProduct(torch.autograd.Function):
 
 
 def _parts(rows_N: Tensor) -> tuple[Tensor, ...]:
+    """Return the positions 0 to N - 1 in parts of at most `WORDS_AT_ONCE`."""
     return torch.arange(len(rows_N), device=rows_N.device).tensor_split(-(-len(rows_N) // WORDS_AT_ONCE) or 1)
 
 
 def _add_up(x: Tensor, group: Tensor) -> Tensor:
-    """Sum the rows of each group; groups ascend from 0."""
+    """Return the sum of the rows of each group; `group` holds a group number per row, ascending from 0."""
     return x.new_zeros(int(group[-1]) + 1, *x.shape[1:]).index_add_(0, group, x)
 
 
 def _kaiming(weight: Tensor, fan_out: int) -> Tensor:
+    """Fill a weight with N(0, sqrt(2 / fan_out)), and return it."""
     return nn.init.normal_(weight, std=(2 / fan_out) ** 0.5)

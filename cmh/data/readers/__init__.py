@@ -68,7 +68,7 @@ def check(name: str) -> None:
 
 
 def load_features(name: str) -> FeatureReader:
-    """Return the reader of that name, which `brings_vectors`.
+    """Return the reader of that name, which `brings_features`.
 
     Raises:
         ValueError: if there is none yet.

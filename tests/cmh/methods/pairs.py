@@ -10,6 +10,7 @@ from cmh.data.batches import Batch
 from cmh.hashing.code_memory import CodeMemory
 from cmh.hashing.method import Inputs, Method
 from cmh.networks.backbones import Frozen
+from tests import synthetic
 
 N, B, K, D, L = 14, 6, 8, 40, 3
 CHANNELS = (5, 6, 17, 33)
@@ -25,28 +26,17 @@ def build(name: str, backbone: nn.Module | None = None, **settings: object) -> M
 
 def labels(rows: int) -> Tensor:
     """Multi-hot, the first two alike and not empty, the third without any."""
-    labels_NL = (torch.rand(rows, L) < 0.4).double()
-    labels_NL[:3] = torch.tensor([[1, 0, 1], [1, 0, 1], [0, 0, 0]])
-    return labels_NL
+    return synthetic.random_labels(rows, L)
 
 
 def batch(filled: CodeMemory | None = None) -> Batch:
     """Both modalities, with the labels that the memory has in these rows."""
-    index_B = torch.randperm(N)[:B]
-    return Batch(
-        index_B,
-        tuple(torch.randn(B, c, 2, 3, dtype=torch.float64) for c in CHANNELS),
-        torch.poisson(torch.full((B, D), 0.3, dtype=torch.float64)),
-        labels(B) if filled is None else filled.labels_NL[index_B],
-    )
+    return synthetic.random_batch(N, B, words=D, channels=CHANNELS, labels=L, memory=filled)
 
 
 def memory() -> CodeMemory:
     """Random codes of N items."""
-    filled = CodeMemory(labels(N), K, seed=3)
-    filled.image_NK, filled.text_NK = filled.image_NK.double(), filled.text_NK.double()
-    filled.consensus_NK = filled.consensus_NK.double()
-    return filled
+    return synthetic.random_memory(N, K, L)
 
 
 def dot(a_K: Tensor, b_K: Tensor) -> float:

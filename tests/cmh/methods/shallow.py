@@ -20,6 +20,7 @@ from cmh.hashing.method import Inputs, Method
 from cmh.networks.backbones import Frozen
 from cmh.training import solver
 from infra import fetch
+from tests import synthetic
 
 SHARED = Path(os.environ.get("CMH_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 F, D, L = 24, 18, 4
@@ -34,12 +35,7 @@ class Maps(NamedTuple):
 
 def pairs(count: int, seed: int = 0, noise: float = 1.0) -> Items:
     """Features and texts that are noisy linear images of one label each."""
-    mixing, rng = np.random.default_rng(7), np.random.default_rng(seed)
-    label = np.eye(L, dtype=np.uint8)[rng.integers(L, size=count)]
-    image, text = (label @ mixing.normal(size=(L, d)) + noise * rng.normal(size=(count, d)) for d in (F, D))
-    return Items(
-        (image.astype(np.float32)[:, :, None, None],), text.astype(np.float32), label, np.arange(count)
-    )
+    return synthetic.linear(count, seed, labels=L, image=F, text=D, noise=noise)
 
 
 def matrices(items: Items) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:

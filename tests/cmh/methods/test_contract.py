@@ -24,6 +24,7 @@ from cmh.networks import backbones
 from cmh.networks.backbones import Frozen
 from cmh.training import trainer
 from cmh.training.validation import mean_average_precision
+from tests import synthetic
 
 N, D, L, K, CHANNELS = 32, 60, 4, 16, (6, 8, 10, 12)
 INPUTS = Inputs(image_channels=CHANNELS, text_dim=D, labels=L)
@@ -51,20 +52,9 @@ def build(name: str, backbone: nn.Module | None = None, inputs: Inputs = INPUTS)
 
 
 def pairs(method: Method | None = None) -> Items:
-    """Features and texts that know their one label, in noise; words of texts, if the method reads those."""
-    rng = np.random.default_rng(0)
-    label = np.eye(L, dtype=np.uint8)[rng.integers(0, L, N)]
-    text = (label @ rng.random((L, D)) > 0.75) | (rng.random((N, D)) < 0.05)
-    image = tuple(
-        ((label @ rng.normal(size=(L, c)))[:, :, None, None] + rng.normal(size=(N, c, 2, 2))).astype(
-            np.float32
-        )
-        for c in CHANNELS
-    )
-    if method is not None and method.sequences:
-        last_first = np.sort(text * np.arange(1, D + 1, dtype=np.int32))[:, ::-1]
-        return Items(image, last_first.copy(), label, np.arange(N))
-    return Items(image, text.astype(np.uint8), label, np.arange(N))
+    """The 32 pairs, with words in their order if the method reads those."""
+    sequences = method is not None and method.sequences
+    return synthetic.wordy(N, labels=L, words=D, channels=CHANNELS, sequences=sequences)
 
 
 def batch(reads: str, method: Method | None = None, image: tuple[Tensor, ...] | None = None) -> Batch:
