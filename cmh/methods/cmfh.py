@@ -82,7 +82,7 @@ def factorise(x_NF: Matrix, y_ND: Matrix, config: Config, seed: int) -> tuple[Ma
 def shared_factor(
     views: tuple[tuple[Matrix, float], ...], u: list[Matrix], w: list[Matrix], config: Config
 ) -> Matrix:
-    """Return V = [Σ α X (Uᵀ + μ W)] [Σ α (U Uᵀ + (μ + γ) I)]⁻¹."""
+    """Return V = (Σ α X (Uᵀ + μ W)) (Σ α (U Uᵀ + (μ + γ) I))⁻¹."""
     right_KK = sum(
         alpha * (u_KF @ u_KF.T + (config.mu + config.gamma) * np.eye(config.bits))
         for (_, alpha), u_KF in zip(views, u, strict=True)
