@@ -1,3 +1,13 @@
-"""cmh: cross-modal hashing. Methods, code algebra, retrieval metrics and search; no orchestration in here."""
+"""Cross-modal hashing: methods, binary codes, retrieval metrics and search, without any orchestration.
+
+`cmh.data` reads datasets and turns them into items and batches.  `cmh.networks` holds the image and text
+networks with their weight files.  `cmh.hashing` defines the abstract class of a hashing method and the parts
+that methods share: base classes, losses, code memory, encoding.  `cmh.methods` implements one published
+method per file.  `cmh.training` trains any of them.  `cmh.codes` packs, compares, searches and stores binary
+codes.  `cmh.evaluation` computes retrieval metrics and writes reports.  `cmh.distributed` lets several
+processes train as if they were one.  On top of these, `cmh.model` saves and loads a trained model,
+`cmh.engine` searches with one, and `cmh.collection` keeps a searchable folder of the user's own images or
+texts.
+"""
 
 __version__ = "0.1.0"

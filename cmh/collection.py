@@ -1,10 +1,10 @@
-"""A collection: images or texts of one's own, encoded by a trained model, in a folder that can be searched.
+"""A collection: a searchable folder of the user's own images or texts, encoded by a trained model.
 
-    collection.json     what its items are, and the address of the model they were encoded with
+    collection.json     the modality of its items, and the address of the model that encoded them
     model/              the model's files (`cmh.model`)
-    part-00000/ …       codes and names of items, as they were added (`cmh.codes.index_files`)
+    part-00000/ …       codes and names of items, one part per addition (`cmh.codes.index_files`)
 
-A part is whole or not there.
+A part is either complete or does not exist.
 """
 
 import json
@@ -29,10 +29,10 @@ FORMAT = 1
 
 
 def open_collection(folder: Path) -> Engine:
-    """Search a collection.
+    """Open a collection for search.
 
     Raises:
-        ValueError: there is none, or nothing is in it.
+        ValueError: the folder holds no collection, or an empty one.
     """
     what, parts = read_about(folder)["what"], _filled(folder)
     model = models.load(folder / "model")
@@ -47,10 +47,10 @@ def open_collection(folder: Path) -> Engine:
 
 
 def all_codes(folder: Path) -> Index:
-    """Return all codes of a collection, with their names as ids.
+    """Return all codes of a collection, with the items' names as ids.
 
     Raises:
-        ValueError: there is none, or nothing is in it.
+        ValueError: the folder holds no collection, or an empty one.
     """
     read_about(folder)
     parts = _filled(folder)
@@ -59,15 +59,15 @@ def all_codes(folder: Path) -> Index:
 
 
 def is_collection(folder: Path) -> bool:
-    """Return whether a collection is in the folder."""
+    """Return whether the folder holds a collection."""
     return (folder / "collection.json").is_file()
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """Read collection.json.
+    """Return the contents of collection.json.
 
     Raises:
-        ValueError: if there is none, or it is of another format.
+        ValueError: the file is missing or has another format.
     """
     if not is_collection(folder):
         raise ValueError(f"{folder} is no collection; make one with `cmh index photos/ --to {folder}`")
@@ -78,11 +78,12 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def read_parts(folder: Path) -> list[Index]:
-    """Read the codes of every part, with the items' names as ids."""
+    """Return the codes of every part, with the items' names as ids, in the order of addition."""
     return [index_files.load(part) for part in sorted(folder.glob("part-*"))]
 
 
 def _filled(folder: Path) -> list[Index]:
+    """Return the parts of a collection; ValueError where it has none."""
     parts = read_parts(folder)
     if not parts:
         raise ValueError(f"{folder} is empty; add to it with `cmh index photos/ --to {folder}`")
@@ -90,12 +91,21 @@ def _filled(folder: Path) -> list[Index]:
 
 
 def write_part(to: Path, codes_NP: Codes, names: Sequence[str]) -> None:
-    """Add codes (n, P) of named items as one part, whole or not at all."""
+    """Add items to a collection as one part, completely or not at all.
+
+    Args:
+        to: folder of the collection.
+        codes_NP: packed codes of the items, uint8 (n, P).
+        names: n names, such as file names or the texts themselves.
+
+    Raises:
+        ValueError: another process is adding a part at the same time.
+    """
     bits = json.loads((to / "model" / "config.json").read_text())["order"]
     draft = to / f".part-{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     index_files.save(Index(codes_NP, len(bits), np.array(names)), draft)
-    place = to / f"part-{len(list(to.glob('part-*'))):05}"
-    if place.exists():
-        raise ValueError(f"{place} is there already: another process adds to {to}; wait until it is done")
-    draft.rename(place)
+    target = to / f"part-{len(list(to.glob('part-*'))):05}"
+    if target.exists():
+        raise ValueError(f"{target} is there already: another process adds to {to}; wait until it is done")
+    draft.rename(target)

@@ -1,8 +1,9 @@
-"""Training on several processes as if it were one: gather, averages and batch normalisation.
+"""Train on several processes as if they were one: gather rows, average gradients, sum over workers.
 
-Rank r of W workers holds rows r::W of the global batch.  Losses are means over the global batch and gradients
-are averaged over the workers (`mean_gradients`), so W workers do the arithmetic of one; only the order of the
-float sums differs.  Without an initialised process group every function is the identity of one worker.
+Rank r of W workers holds rows r::W of the global batch.  Losses are means over the global batch, and
+gradients are averaged over the workers (`mean_gradients`), so W workers compute the same as one; only the
+order of the float sums differs.  Without an initialised process group, every function treats this process as
+the only worker.
 
 Shape suffixes: B = rows of this worker, W = workers, K = any width, C = channels, P = parameters.
 """
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 
 def world_size() -> int:
-    """Return number of workers that train together; 1 outside a process group."""
+    """Return the number of workers that train together; 1 outside a process group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -26,11 +27,17 @@ def rank() -> int:
 
 
 def gather(x_BK: Tensor) -> Tensor:
-    """Gather all workers' rows (B * W, ...) in the order of the global batch; differentiable.
+    """Gather the rows of all workers in the order of the global batch; differentiable.
 
-    The gradient of a row is the sum of what all workers ask of it.  A loss that every worker computes on
-    gathered rows has, after averaging over workers, the gradient it has on one worker.
-    Every worker must pass the same shape.
+    The gradient of a row is the sum of the gradients that all workers compute for it.  If every worker
+    computes the same loss on gathered rows, the average of its gradients over the workers is the gradient on
+    one worker.
+
+    Args:
+        x_BK: this worker's rows (B, ...); the shape must be the same on every worker.
+
+    Returns:
+        The rows of the global batch, (B * W, ...).
     """
     if world_size() == 1:
         return x_BK
@@ -39,7 +46,7 @@ def gather(x_BK: Tensor) -> Tensor:
 
 
 def mean(x: Tensor) -> Tensor:
-    """Average over the workers; not differentiable."""
+    """Return the average of a tensor over the workers; not differentiable."""
     if world_size() == 1:
         return x.detach()
     total = x.detach().clone()
@@ -50,9 +57,9 @@ def mean(x: Tensor) -> Tensor:
 def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace every gradient by its average over the workers, in one all-reduce of a flat buffer.
 
-    Used in place of DistributedDataParallel, which fixes at construction which parameters move; here every
-    phase moves its own.  A parameter without a gradient must be without one on all workers, which holds
-    because all run the same phase.
+    It takes the place of DistributedDataParallel, which needs the set of trained parameters at construction;
+    here every phase trains other parameters.  A parameter without a gradient must have none on all workers,
+    which holds because all workers run the same phase.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     if world_size() == 1 or not gradients:
@@ -65,24 +72,26 @@ def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def broadcast(tensors: Iterable[Tensor]) -> None:
-    """Overwrite every tensor with the first worker's."""
+    """Overwrite every tensor with that of the first worker, in place."""
     if world_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
 
 def sum_over_workers(x: Tensor) -> Tensor:
-    """Sum over the workers; differentiable."""
+    """Return the sum of a tensor over the workers; differentiable."""
     total: Tensor = _Sum.apply(x)
     return total
 
 
 class _Gather(torch.autograd.Function):
+    """The differentiable form of all_gather behind `gather`."""
+
     @staticmethod
     def forward(ctx: Any, x_BK: Tensor) -> Tensor:
         parts = [torch.empty_like(x_BK, memory_format=torch.contiguous_format) for _ in range(world_size())]
         dist.all_gather(parts, x_BK.contiguous())
-        # stacked behind the rows: row i of rank r is row i * W + r of the global batch
+        # Stacking along axis 1 makes row i of rank r the row i * W + r of the global batch.
         return torch.stack(parts, dim=1).flatten(0, 1)
 
     @staticmethod
@@ -93,6 +102,8 @@ class _Gather(torch.autograd.Function):
 
 
 class _Sum(torch.autograd.Function):
+    """The differentiable form of all_reduce behind `sum_over_workers`."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         total = x.clone(memory_format=torch.contiguous_format)

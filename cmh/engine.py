@@ -1,9 +1,10 @@
-"""Find items by words or by an image: a model, codes of items, and what the items are.
+"""Search items by words or by an image, with a model, the codes of the items and their descriptions.
 
-engine = collection.open_collection(folder)
-engine.for_words("red fruit", 10)
-engine.for_image(decoded_image, 10)
-engine.words_for(decoded_image, 10)
+Example:
+    engine = collection.open_collection(folder)
+    engine.for_words("red fruit", 10)
+    engine.for_image(decoded_image, 10)
+    engine.words_for(decoded_image, 10)
 """
 
 from collections.abc import Callable
@@ -25,50 +26,55 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Hit:
-    """One result: an item, or a word of the vocabulary (then there is no row)."""
+    """One search result: an item, or a word of the vocabulary."""
 
     what: Literal["image", "text", "word"]
-    rank: int
-    distance: int  # bits
-    id: str
-    text: str
-    row: int | None = None
+    rank: int  # from 1
+    distance: int  # in bits
+    id: str  # of the item, or the word
+    text: str  # of the item, or empty
+    row: int | None = None  # of the item in the index; None for words
 
     def shown(self) -> dict[str, Any]:
-        """Return the hit as a row of a table."""
+        """Return the hit as a row of a table: all fields but `row`, by name."""
         return {key: value for key, value in asdict(self).items() if key != "row"}
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Everything a search needs: the model, codes of items, and what the items are."""
+    """A search engine over items of one modality."""
 
-    model: Model
-    index: Index  # by row
-    what: Side
+    model: Model  # encodes the queries
+    index: Index  # codes of the items, by row
+    what: Side  # modality of the items
     describe: Callable[[int], tuple[str, str]]  # row → id and text of the item
-    image: Callable[[int], Image]  # row → uint8 (H, W, 3); of items that are images
+    image: Callable[[int], Image]  # row → image, uint8 (H, W, 3); only for items that are images
 
     def for_words(self, words: str, top: int = 10, bits: int | None = None) -> list[Hit]:
         """Return the items nearest to a text.
 
+        Args:
+            words: the text.
+            top: number of hits.
+            bits: length of the code to compare, its first bits; None for all bits.
+
         Raises:
-            ValueError: the model knows no word of it.
+            ValueError: the vocabulary of the model contains no word of the text.
         """
         if not self.model.knows([words]).all():
-            known = self.model.vocabulary
+            vocabulary = self.model.vocabulary
             raise ValueError(
-                f"no word of {words!r} is among the {len(known)} that the model knows, such as "
-                f"{', '.join(known[:: max(1, len(known) // 8)])}"
+                f"no word of {words!r} is among the {len(vocabulary)} that the model knows, such as "
+                f"{', '.join(vocabulary[:: max(1, len(vocabulary) // 8)])}"
             )
         return self._items(self.model.encode_texts([words]), top, bits)
 
     def for_image(self, image: Image, top: int = 10, bits: int | None = None) -> list[Hit]:
-        """Return the items nearest to an image, uint8 (H, W, 3)."""
+        """Return the items nearest to an image, uint8 (H, W, 3) RGB; `top` and `bits` as of `for_words`."""
         return self._items(self.model.encode_images([image]), top, bits)
 
     def words_for(self, image: Image, top: int = 10, bits: int | None = None) -> list[Hit]:
-        """Return the words of the vocabulary, each taken as a text of its own, nearest to an image."""
+        """Return the words of the vocabulary nearest to an image, each word encoded as a text of its own."""
         hits = self._words.search(self.model.encode_images([image]), top, prefix=bits)
         return [
             Hit("word", rank, int(distance), word, "")
@@ -76,26 +82,28 @@ class Engine:
         ]
 
     def sheet(self, title: str, hits: list[Hit]) -> bytes:
-        """Return PNG of the images found.
+        """Return a contact sheet of the images among the hits, as the bytes of a PNG file.
 
         Raises:
             ValueError: the items are texts.
         """
         if self.what != "image":
             raise ValueError("a contact sheet shows images, and these items are texts; leave out --sheet")
-        found = [hit for hit in hits if hit.row is not None]
-        captions = [f"{hit.distance} bits: {hit.text or hit.id}" for hit in found]
-        return contact_sheet(title, [self.image(hit.row) for hit in found if hit.row is not None], captions)
+        items = [hit for hit in hits if hit.row is not None]
+        captions = [f"{hit.distance} bits: {hit.text or hit.id}" for hit in items]
+        return contact_sheet(title, [self.image(hit.row) for hit in items if hit.row is not None], captions)
 
     @cached_property
     def _words(self) -> Index:
+        """Return the codes of all words of the vocabulary, with the words as ids."""
         words = list(self.model.vocabulary)
         return Index(self.model.encode_texts(words), self.model.bits, np.array(words))
 
     def _items(self, query_1P: Codes, top: int, bits: int | None) -> list[Hit]:
+        """Return the items nearest to one packed query code (1, P)."""
         hits = self.index.search(query_1P, top, prefix=bits)
-        found = zip(hits.distance[0], hits.row[0], strict=True)
+        neighbours = zip(hits.distance[0], hits.row[0], strict=True)
         return [
             Hit(self.what, rank, int(distance), *self.describe(int(row)), int(row))
-            for rank, (distance, row) in enumerate(found, 1)
+            for rank, (distance, row) in enumerate(neighbours, 1)
         ]

@@ -1,8 +1,11 @@
-"""A trained model in a folder of its own: everything it takes to turn images and texts into codes.
+"""A trained model in a folder of its own: everything needed to turn images and texts into codes.
 
-    model.safetensors     the method's weights       config.json      `Facts`
-    backbone.safetensors  the image network's        vocabulary.txt, labels.txt   one word a line, in order
-    text_network.safetensors   the frozen text network's, where texts were read by one
+    model.safetensors         weights of the method
+    backbone.safetensors      weights of the image network
+    text_network.safetensors  weights of the frozen text network, for models with one
+    config.json               `Facts`
+    vocabulary.txt            the words of the vocabulary, one per line, in order
+    labels.txt                the labels, one per line, in order
 
 Shape suffixes: B = images or texts, H, W = image, K = bits, P = packed bytes.
 """
@@ -33,34 +36,33 @@ from cmh.networks.clip import ClipText
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a model besides its weights; `config.json`."""
+    """The description of a model besides its weights, the contents of `config.json`."""
 
     method: str
-    revision: int
-    settings: dict[str, Any]  # of the method's Config, all of them
+    revision: int  # of the method
+    settings: dict[str, Any]  # all fields of the method's Config
     backbone: str
-    pretrained: str  # where the backbone's first weights came from
-    grid: int | None  # side of the stage maps that a frozen backbone gave, 1 if pooled; None: it was trained
+    pretrained: str  # source of the backbone's initial weights
+    grid: int | None  # side of the stage maps of a frozen backbone, 1 if pooled; None: a trained backbone
     stored_size: int  # side in pixels of the images in the images artifact
-    image_size: int  # side that they are resized to for the backbone
+    image_size: int  # side in pixels to which they are resized for the backbone
     text_dim: int
     labels: int
     order: tuple[int, ...]  # stored position → bit of the model
     significance: tuple[float, ...] | None  # by bit of the model
-    given: tuple[int, ...] | None = (
-        None  # channels of image features that the dataset brought, with text features
-    )
-    length: int | None = None  # words that a text is cut to, of a method that reads them in their order
-    text: str = "words"  # or the network that gave features of texts
+    given: tuple[int, ...] | None = None  # channels of the image features, of a dataset of features
+    length: int | None = None  # number of words to which texts are cut, of methods that read words in order
+    text: str = "words"  # or the name of the network that computes text features
 
     @property
     def bits(self) -> int:
+        """The length of the codes."""
         return len(self.order)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model, ready to encode; on the device its method is on."""
+    """A trained model, ready to encode, on the device of its method."""
 
     method: Method
     backbone: Backbone
@@ -71,15 +73,16 @@ class Model:
 
     @property
     def bits(self) -> int:
+        """The length of the codes."""
         return self.facts.bits
 
     @property
     def order(self) -> NDArray[np.int64]:
-        """(K,) the model's bits by significance, as the codes hold them."""
+        """The method's bits, int64 (K,), in the order in which the codes hold them: by significance."""
         return np.array(self.facts.order, np.int64)
 
     def to(self, device: torch.device | str) -> "Model":
-        """Return the same model, moved in place."""
+        """Move the model to a device, in place, and return it."""
         self.method.to(device)
         self.backbone.to(device)
         if self.text_network is not None:
@@ -88,14 +91,16 @@ class Model:
 
     @torch.inference_mode()
     def encode_images(self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[Any]:
-        """Return packed codes (B, P) of uint8 RGB images (H, W, 3) of any size.
+        """Return the packed codes of images, which are cropped and resized as in preprocessing.
 
-        They are cut and resized as in preprocessing.
+        Args:
+            image_BHWC: uint8 RGB images (H, W, 3) of any size.
 
-        Of a real-valued method, embeddings (B, K) float32.
+        Returns:
+            Codes, uint8 (B, P); for a real-valued method, embeddings, float32 (B, K).
 
         Raises:
-            ValueError: an image of another shape or type.
+            ValueError: an image of another shape or dtype.
         """
         return self._codes(self.method.encode_image(self._read(image_BHWC)))
 
@@ -103,39 +108,39 @@ class Model:
     def attended(
         self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
     ) -> NDArray[np.float32] | None:
-        """Return how much each place of the images counts, (B, H, W) in [0, 1].
+        """Return the attention weight of each position of the images, (B, H, W) in [0, 1].
 
-        None: the method chooses no places.
+        Methods without attention return None.
         """
         weight_BHW = self.method.attended(self._read(image_BHWC))
         return None if weight_BHW is None else weight_BHW.float().cpu().numpy()
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> NDArray[Any]:
-        """Return packed codes (B, P) of texts, or embeddings.
+        """Return the packed codes of texts, uint8 (B, P); for a real-valued method, embeddings.
 
-        Words outside the vocabulary do not count, unless a network reads the texts.
+        Words outside the vocabulary are ignored, unless a text network reads the texts.
 
         Raises:
-            ValueError: the model learnt from text features.
+            ValueError: the model was trained on text features, not on words.
         """
         if self.facts.given is not None:
             raise ValueError(
                 "this model learnt from text features that came with its dataset, not from words"
             )
-        read: NDArray[Any]
+        inputs: NDArray[Any]
         if self.text_network is not None:
-            read = self.text_network.features(texts)
+            inputs = self.text_network.features(texts)
         elif self.facts.length is None:
-            read = bag_of_words(texts, self.vocabulary)
+            inputs = bag_of_words(texts, self.vocabulary)
         else:
-            read = sequences(texts, self.vocabulary, self.facts.length)
-        return self._codes(self.method.encode_text(to_text(read, self._device)))
+            inputs = sequences(texts, self.vocabulary, self.facts.length)
+        return self._codes(self.method.encode_text(to_text(inputs, self._device)))
 
     def knows(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """Return (B,) whether anything of a text bears on its code.
+        """Return for each text whether its code depends on it, bool (B,).
 
-        That is a word of the vocabulary; a text network reads any text.
+        A text needs a word of the vocabulary, or, for a model with a text network, any characters.
         """
         if self.text_network is not None:
             return np.array([bool(text.strip()) for text in texts], np.bool_)
@@ -147,18 +152,19 @@ class Model:
         return encoding.device_of(self.method)
 
     def _read(self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Stages:
-        """Return what the method's image tower reads of these images."""
+        """Return the input of the method's image tower for these images: pixels, or features."""
         resized = np.stack([_resize(image, self.facts) for image in image_BHWC])
         pixels = to_stages((resized,), self._device)
         return pixels if self.facts.grid is None else self._features(pixels)
 
     def _features(self, pixels: Stages) -> Stages:
-        """Return stage maps as a features artifact holds them: pooled in float32, maps rounded to float16."""
+        """Return stage maps as a features artifact holds them: averages as float32, maps as float16."""
         assert self.facts.grid is not None
         maps = [adaptive_avg_pool2d(stage, self.facts.grid) for stage in self.backbone(*pixels)]
         return tuple(stage if self.facts.grid == 1 else stage.half().float() for stage in maps)
 
     def _codes(self, u_BK: Tensor) -> NDArray[Any]:
+        """Return packed codes of relaxed ones, or the embeddings of a real-valued method."""
         if self.method.real_valued:
             return u_BK.float().cpu().numpy()
         return encoding.pack_codes(u_BK.float().cpu().numpy(), self.order)
@@ -173,22 +179,36 @@ def build(
     text_dim: int,
     labels: int,
 ) -> Method:
-    """Return the method with fresh weights by torch's generator; a frozen backbone stays outside of it.
+    """Return a method with new weights, drawn from torch's generator.
+
+    Args:
+        method: name of the method.
+        settings: fields of its `Config`.
+        backbone: the image network.
+        frozen: True keeps the backbone outside the method, which then reads stage maps.
+        text_dim: D.
+        labels: L.
 
     Raises:
-        ValueError: unknown method or settings.
+        ValueError: an unknown method or unknown settings.
     """
     inputs = Inputs(image_channels=backbone.channels, text_dim=text_dim, labels=labels)
-    inside: nn.Module = Frozen(backbone.channels, backbone.pretrained) if frozen else backbone
-    return methods.load(method)(methods.config(method, **settings), inputs, inside)
+    image_network: nn.Module = Frozen(backbone.channels, backbone.pretrained) if frozen else backbone
+    return methods.load(method)(methods.config(method, **settings), inputs, image_network)
 
 
 def facts(
     method: str, built: Method, settings: dict[str, Any], backbone: str, pretrained: str, **others: Any
 ) -> Facts:
-    """Return `Facts` of a trained method.
+    """Return the `Facts` of a trained method.
 
-    The others are grid, both sizes, text, text_dim, labels and length.
+    Args:
+        method: name of the method.
+        built: the trained method, which gives the revision and the order of the bits.
+        settings: fields of its `Config`; those left out have the default.
+        backbone: name of the backbone.
+        pretrained: source of the backbone's initial weights.
+        **others: grid, stored_size, image_size, text, text_dim, labels, length and given, as in `Facts`.
     """
     significance_K = encoding.bit_significance(built)
     return Facts(
@@ -204,9 +224,9 @@ def facts(
 
 
 def save(model: Model, folder: Path) -> None:
-    """Write the model's files into `folder`."""
-    inside = _backbone_prefix(model)
-    own = {k: v for k, v in model.method.state_dict().items() if inside is None or not k.startswith(inside)}
+    """Write the model's files into `folder`, which must exist."""
+    prefix = _backbone_prefix(model)
+    own = {k: v for k, v in model.method.state_dict().items() if prefix is None or not k.startswith(prefix)}
     _save_tensors(own, folder / "model.safetensors")
     _save_tensors(model.backbone.network.state_dict(), folder / "backbone.safetensors")
     if model.text_network is not None:
@@ -218,60 +238,57 @@ def save(model: Model, folder: Path) -> None:
 
 
 def load(folder: Path) -> Model:
-    """Read what `save` wrote, on the CPU and in evaluation mode.
+    """Read a model that `save` wrote, on the CPU and in evaluation mode.
 
     Raises:
-        ValueError: the model was made by another revision of its method, or by a method that is not there.
+        ValueError: the model belongs to another revision of its method, or to an unknown method.
     """
-    read = json.loads((folder / "config.json").read_text())
-    known = Facts(
-        **read | {key: read[key] and tuple(read[key]) for key in ("order", "significance", "given")}
-    )
-    revision = methods.load(known.method).REVISION
-    if known.revision != revision:
+    config = json.loads((folder / "config.json").read_text())
+    tuples = {key: config[key] and tuple(config[key]) for key in ("order", "significance", "given")}
+    model_facts = Facts(**config | tuples)
+    revision = methods.load(model_facts.method).REVISION
+    if model_facts.revision != revision:
         raise ValueError(
-            f"{folder} was trained by revision {known.revision} of {known.method}, and this is revision "
-            f"{revision}; train it again, or use the version of cmh that it was made with"
+            f"{folder} was trained by revision {model_facts.revision} of {model_facts.method}, and this is "
+            f"revision {revision}; train it again, or use the version of cmh that it was made with"
         )
-    if known.given is not None:
-        backbone = backbones.without_network(known.given)
+    if model_facts.given is not None:
+        backbone = backbones.without_network(model_facts.given)
     else:
-        backbone = backbones.load(known.backbone, folder / "backbone.safetensors")
+        backbone = backbones.load(model_facts.backbone, folder / "backbone.safetensors")
     method = build(
-        known.method,
-        known.settings,
+        model_facts.method,
+        model_facts.settings,
         backbone,
-        frozen=known.grid is not None,
-        text_dim=known.text_dim,
-        labels=known.labels,
+        frozen=model_facts.grid is not None,
+        text_dim=model_facts.text_dim,
+        labels=model_facts.labels,
     )
     vocabulary = tuple((folder / "vocabulary.txt").read_text().splitlines())
     labels = tuple((folder / "labels.txt").read_text().splitlines())
-    network = None if known.text == "words" else clip.load_text(folder / "text_network.safetensors")
-    model = Model(method.eval(), backbone.eval(), known, vocabulary, labels, network)
+    network = None if model_facts.text == "words" else clip.load_text(folder / "text_network.safetensors")
+    model = Model(method.eval(), backbone.eval(), model_facts, vocabulary, labels, network)
     weights = load_file(folder / "model.safetensors")
-    inside = _backbone_prefix(model)
-    if inside is not None:
-        weights |= {f"{inside}network.{k}": v for k, v in backbone.network.state_dict().items()}
+    prefix = _backbone_prefix(model)
+    if prefix is not None:
+        weights |= {f"{prefix}network.{k}": v for k, v in backbone.network.state_dict().items()}
     method.load_state_dict(weights)
     return model
 
 
 def _backbone_prefix(model: Model) -> str | None:
-    """Return how the names of the backbone's tensors begin in the method.
-
-    None: the backbone is not part of it.
-    """
-    found = [f"{name}." for name, module in model.method.named_modules() if module is model.backbone]
-    return found[0] if found else None
+    """Return the prefix of the backbone's tensors in the method, or None if the backbone is outside of it."""
+    prefixes = [f"{name}." for name, module in model.method.named_modules() if module is model.backbone]
+    return prefixes[0] if prefixes else None
 
 
 def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write copies of the tensors, as safetensors rejects tensors that share memory."""
     save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
 
 
 def _resize(image_HWC: NDArray[np.uint8], facts: Facts) -> NDArray[np.uint8]:
-    """Return resize by way of the stored size, as the images of the dataset were."""
+    """Return the image resized to the stored size and then to the backbone's, like the dataset's images."""
     if image_HWC.ndim != 3 or image_HWC.shape[2] != 3 or image_HWC.dtype != np.uint8:
         raise ValueError(
             f"an image is uint8 (H, W, 3), got {image_HWC.dtype} {image_HWC.shape}; convert it to RGB"

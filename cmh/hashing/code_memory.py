@@ -49,9 +49,8 @@ class CodeMemory:
         """Return the weight of a relevant pair in a loss over pairs.
 
         Args:
-            wanted: the weight itself, or "balanced" for the weight with which all relevant pairs together
-            weigh
-                as much as all others.
+            wanted: the weight itself, or "balanced" for the weight that makes all relevant pairs together
+                weigh as much as all other pairs.
 
         Raises:
             ValueError: "balanced", and no training item has a label.

@@ -1,11 +1,13 @@
-"""Kernel logistic regression of many bits at once, over the same bases.
+"""Kernel logistic regression of all bits at once, over the same bases.
 
     min_W  Σ_n Σ_k log(1 + exp(-b_nk (k_n W)_k)) + C tr(Wᵀ K_MM W)
 
-with k_n the kernel of item n with the bases and K_MM that of the bases with each other: the hash functions of
-SePH and GSPH, whose authors solve one bit after another.  All bits share one curvature bound,
-KᵀK / 4 + 2C K_MM (Böhning and Lindsay 1988), so in the coordinates that make it the identity one run of
-L-BFGS solves all of them: the cost is that of a few hundred products (N, M) × (M, K).
+k_n is the kernel of item n with the bases, K_MM that of the bases with each other.  These are the hash
+functions of SePH and GSPH, whose authors solve one bit after another.
+
+All bits share one bound of the curvature, KᵀK / 4 + 2C K_MM (Böhning and Lindsay 1988).  After a change of
+coordinates that makes this bound the identity, one run of L-BFGS solves all bits, at the cost of a few
+hundred products (N, M) × (M, K).
 
 Shape suffixes: N = training set, M = bases, R = directions that the bases span, K = bits.
 """
@@ -18,7 +20,7 @@ from scipy.special import expit
 from cmh.hashing.projections import Matrix
 from cmh.hashing.rbf import KernelProjection, rbf
 
-SPAN = 1e-10  # eigenvalues of K_MM below this share of the largest are rounding
+SPAN = 1e-10  # eigenvalues of K_MM below this share of the largest are rounding errors
 
 
 def regress(
@@ -28,7 +30,18 @@ def regress(
     codes_NK: NDArray[np.int8],
     penalty: float,
 ) -> Matrix:
-    """Fit `hash_function`, over the bases it chose, to the codes.  Returns: the items' logits, (N, K)."""
+    """Fit a hash function, over the bases it has chosen, to given codes.
+
+    Args:
+        hash_function: changed in place; `KernelProjection.choose` must have been called.
+        x_NF: features of the training items, float64.
+        bases_MF: the bases in use, the result of `choose`.
+        codes_NK: target codes in {-1, +1}, int8.
+        penalty: C.
+
+    Returns:
+        The logits of the training items, float64 (N, K).
+    """
     variance = float(hash_function.variance)
     kernel_NM, kernel_MM = rbf(x_NF, bases_MF, variance), rbf(bases_MF, bases_MF, variance)
     weight_MK = fit(kernel_NM, kernel_MM, codes_NK, penalty)
@@ -39,9 +52,15 @@ def regress(
 def fit(
     kernel_NM: Matrix, kernel_MM: Matrix, codes_NK: NDArray[np.int8], penalty: float, *, steps: int = 500
 ) -> Matrix:
-    """Return weights (M, K) of the K regressions.
+    """Return the weights W (M, K) of the K regressions.
 
-    steps: L-BFGS iterations at most; it ends before where the loss falls by less than 1e-9 of itself.
+    Args:
+        kernel_NM: kernel of the items with the bases, float64.
+        kernel_MM: kernel of the bases with each other, float64.
+        codes_NK: target codes in {-1, +1}, int8.
+        penalty: C.
+        steps: largest number of L-BFGS iterations; it stops earlier once the loss falls by less than 1e-9 of
+            its value.
     """
     strength_R, direction_MR = linalg.eigh(kernel_MM)
     spanned_R = strength_R > SPAN * strength_R[-1]
@@ -61,12 +80,12 @@ def fit(
         slope_RK = -features_NR.T @ (sign_NK * expit(-margin_NK)) + 2 * penalty * inverse_RR.T @ w_RK
         return float(loss), slope_RK.ravel()
 
-    found = optimize.minimize(
+    solution = optimize.minimize(
         objective,
         np.zeros(shape[0] * shape[1]),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-9, "gtol": 1e-6},
     )
-    weight_MK: Matrix = map_MR @ (inverse_RR @ found.x.reshape(shape))
+    weight_MK: Matrix = map_MR @ (inverse_RR @ solution.x.reshape(shape))
     return weight_MK

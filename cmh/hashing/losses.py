@@ -1,9 +1,10 @@
-"""Loss terms that several hashing methods use: pure functions, tensors in, one scalar tensor out.
+"""Loss terms that several hashing methods share, as pure functions from tensors to a scalar tensor.
 
-Nothing here knows of modules, weights of terms or devices; a method multiplies by its own lambda.
+The functions depend on neither modules nor devices, and give terms without weights; each method multiplies a
+term by its own weight.
 
 Shape suffixes: B = batch, N = the other side of the pairs (training set or batch), K = bits, L = labels,
-S = layers of a network that are compared at once (their mean is taken).
+S = layers of a network that are compared at once (the loss is their mean).
 `u`, `v` are relaxed codes in [-1, 1]; `b` is a code in {-1, +1}; `s` is relevance in {0, 1}, or similarity in
 [0, 1].
 """
@@ -17,12 +18,12 @@ from torch.nn import functional
 
 
 def relevance(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:
-    """Return s_BN = 1 where two items share at least one label, else 0; float32 for float32 labels."""
+    """Return s_BN = 1 where two items share at least one label, else 0; in the dtype of the labels."""
     return (labels_BL @ labels_NL.T > 0).to(labels_BL.dtype)
 
 
 def label_cosine(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:
-    """Return s_BN = |l_i and l_j| / sqrt(|l_i| |l_j|), the cosine of label vectors.
+    """Return s_BN = |l_i and l_j| / sqrt(|l_i| |l_j|), the cosine of the label vectors.
 
     It is 0 where either item has no label.
 
@@ -35,16 +36,23 @@ def label_cosine(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:
 def pairwise_nll(
     u_SBK: Tensor, v_SNK: Tensor, s_BN: Tensor, alpha: float, relevant_weight: float = 1.0
 ) -> Tensor:
-    """Return negative log-likelihood of relevance, given codes on both sides that learn.
+    """Return the negative log-likelihood of relevance; gradients flow into the codes of both sides.
 
     L = -mean_sij w_ij [ s_ij t_sij - log(1 + exp(t_sij)) ],   t = u v^T / alpha,
     w_ij = relevant_weight where s_ij = 1, else 1.
 
     Source: Jiang and Li, Deep Cross-Modal Hashing, CVPR 2017, first term of the objective (alpha = 2).
     Deviations: a mean over pairs instead of a sum, so that weights of terms depend on neither B nor N.
-    `relevant_weight` is ours: few pairs are relevant where labels are many, and their term then drowns.
+    `relevant_weight` is ours: with many labels, few pairs are relevant and the others dominate the loss.
     It is not normalised; 1 is the published loss.
     Numerics: softplus(t), finite for every t.
+
+    Args:
+        u_SBK: codes of the batch.
+        v_SNK: codes of the other side.
+        s_BN: relevance in {0, 1}.
+        alpha: divisor of the inner products.
+        relevant_weight: weight of the pairs with s_ij = 1.
     """
     t_SBN = u_SBK @ v_SNK.transpose(-1, -2) / alpha
     return ((functional.softplus(t_SBN) - s_BN * t_SBN) * pair_weights(s_BN, relevant_weight)).mean()
@@ -55,8 +63,15 @@ def memory_nll(
 ) -> Tensor:
     """Return `pairwise_nll(u_SBK, memory_NK, ...)` with a constant other side, about twice as fast.
 
-    Loss and gradient come from one pass over the pairs: dL/dt = w (sigmoid(t) - s), and the share of s,
-    s @ memory, is the same for all layers.  Always computed in the precision of the memory.
+    Loss and gradient come from one pass over the pairs: dL/dt = w (sigmoid(t) - s).  The part of s in the
+    gradient, s @ memory, is the same for all layers.  The computation always has the precision of the memory.
+
+    Args:
+        u_SBK: codes of the batch, which receive the gradient.
+        memory_NK: stored codes of the other side, constant.
+        s_BN: relevance in {0, 1}.
+        alpha: divisor of the inner products.
+        relevant_weight: weight of the pairs with s_ij = 1.
     """
     loss: Tensor = _MemoryNLL.apply(u_SBK.to(memory_NK.dtype), memory_NK, s_BN, alpha, relevant_weight)
     return loss
@@ -78,7 +93,12 @@ def cosine(u_BK: Tensor, v_NK: Tensor) -> Tensor:
 def triplet_margin(d_BN: Tensor, s_BN: Tensor, margin: float) -> Tensor:
     """Return L = mean max(0, margin + d_ij - d_ik) over all (i, j, k) with s_ij > s_ik; 0 if there is none.
 
-    d_BN: distances.  Memory O(B N^2): 0.9 GB for a batch of 384 against itself.
+    It needs O(B N^2) memory: 0.9 GB for a batch of 384 against itself.
+
+    Args:
+        d_BN: distances.
+        s_BN: relevance or similarity.
+        margin: margin, in units of the distances.
     """
     valid_BNN = s_BN[:, :, None] > s_BN[:, None, :]
     hinge_BNN = (margin + d_BN[:, :, None] - d_BN[:, None, :]).clamp(min=0)
@@ -86,12 +106,14 @@ def triplet_margin(d_BN: Tensor, s_BN: Tensor, margin: float) -> Tensor:
 
 
 def balance(u_BK: Tensor) -> Tensor:
-    """Return L = ||mean_i u_i||^2: each bit is +1 as often as -1.
+    """Return L = ||mean_i u_i||^2, which is 0 where each bit is +1 as often as -1.
 
-    u_BK: the codes of the *global* batch.
     Source: Jiang and Li, ibid., third term.  Deviations: divided by N^2; over the batch, not the training
-    set, most of whose remembered codes are up to an epoch old, so that their mean is corrected over and
-    over before it shows: the term then swings with growing amplitude.
+    set.  Most stored codes of the training set are up to an epoch old, so each step would correct the same
+    old mean again before the memory shows the effect, and the mean would swing with growing amplitude.
+
+    Args:
+        u_BK: codes of the *global* batch.
     """
     return u_BK.mean(0).square().sum()
 
@@ -102,6 +124,8 @@ def pair_weights(s_BN: Tensor, relevant_weight: float) -> Tensor:
 
 
 class _MemoryNLL(torch.autograd.Function):
+    """The loss of `memory_nll`, with a forward pass that computes its gradient as well."""
+
     @staticmethod
     def forward(
         ctx: Any, u_SBK: Tensor, memory_NK: Tensor, s_BN: Tensor, alpha: float, relevant_weight: float
@@ -109,7 +133,7 @@ class _MemoryNLL(torch.autograd.Function):
         with torch.autocast(u_SBK.device.type, enabled=False):
             t_SBN = (u_SBK / alpha) @ memory_NK.T
             p_SBN = torch.sigmoid(t_SBN)
-            # softplus(t) = max(t, 0) - log sigmoid(|t|); this log is vectorised on the CPU, log1p is not
+            # softplus(t) = max(t, 0) - log sigmoid(|t|); on the CPU, torch vectorises log but not log1p
             softplus_SBN = t_SBN.clamp_(min=0).sub_(torch.maximum(p_SBN, 1 - p_SBN).log_())
             weight_BN = pair_weights(s_BN, relevant_weight)
             relevant_BK = (s_BN @ memory_NK) * (relevant_weight / alpha)

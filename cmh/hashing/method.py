@@ -1,12 +1,13 @@
-"""The one abstract class a hashing method implements, and the values it exchanges with the trainer.
+"""The abstract class that every hashing method implements, and the values it exchanges with the trainer.
 
-A method is two towers that turn an image and a text into relaxed codes of the same K bits, and the loss
-terms that train them.  Training runs in *phases*, because the published methods alternate: SCAHN moves the
-image tower against the memory of text codes and then the other way round, ADAH plays attention against
-hashing.  One phase moves some submodules, reads one modality or both, and has an optimiser of its own.
+A method consists of two towers, which turn an image and a text into relaxed codes of the same K bits, and of
+the loss terms that train them.  Training runs in *phases*, because the published methods train their networks
+in turn: SCAHN trains the image tower against the memory of text codes and then the text tower against that of
+image codes; ADAH trains attention and hashing against each other.  A phase trains some of the submodules,
+reads one modality or both, and has an optimiser of its own.
 
-A method without gradients has no phases: it *solves* for its hash functions from all training items at once,
-and keeps them in float64 buffers, so that a model is saved, loaded and encoded with like any other.
+A method without gradients has no phases.  It *solves* for its hash functions from all training items at once,
+and keeps them in float64 buffers, so that its model is saved, loaded and used for encoding like any other.
 
 Shape suffixes: B = batch, N = training set, K = bits, D = text dimensions, L = labels, C, H, W = image,
 F = image features.
@@ -34,25 +35,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """How one phase's parameters move.  The learning rate falls geometrically: lr decay^(epoch / epochs)."""
+    """The optimiser of one phase; its learning rate falls geometrically, lr decay^(epoch / epochs)."""
 
     kind: Literal["sgd", "adam"] = "sgd"
-    lr: float
-    momentum: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
+    lr: float  # in the first epoch
+    momentum: float = 0.0  # of "sgd"
+    betas: tuple[float, float] = (0.9, 0.999)  # of "adam"
     weight_decay: float = 0.0
-    decay: float = 1.0
+    decay: float = 1.0  # factor of the learning rate over the whole training
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A part of each epoch in which only `modules` (names of direct submodules) move.
+    """A part of each epoch that trains some of the method's submodules.
 
-    Every phase reads labels; `reads` "labels": nothing else.
-
-    `steps` None: one full pass over the training set, then the next phase begins.
-    `steps` k: k batches, then the next phase takes its k, in turn, until every item was seen once:
-    consecutive phases with `steps` share one pass over the training set.
+    Attributes:
+        name: name of the phase, which the loss terms and learning rates in the logs carry.
+        modules: names of the direct submodules that the phase trains; all others stay constant.
+        reads: modalities in the batches.  Every phase reads labels; "labels" means nothing else.
+        optimizer: the optimiser of the phase.
+        steps: None for one full pass over the training set before the next phase begins.  Consecutive phases
+            with a number share one pass: each in turn takes as many batches as its `steps`, until every item
+            was read once.
     """
 
     name: str
@@ -64,62 +68,75 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Sizes a method needs to build its towers: channels of each image stage, text dimensions, labels."""
+    """The sizes of the data that a method needs to build its towers."""
 
-    image_channels: tuple[int, ...]
-    text_dim: int
-    labels: int
+    image_channels: tuple[int, ...]  # of each stage of the backbone
+    text_dim: int  # D
+    labels: int  # L
 
 
 class Method(nn.Module, ABC):
     """A hashing method.  Each `cmh/methods/<name>.py` holds one subclass and its frozen dataclass `Config`.
 
-    `Config` has at least `bits: int`.  `REVISION` is raised whenever a change alters what training gives;
-    it is part of the identity of every model artifact.
+    `Config` has at least the field `bits: int`.  Raise `REVISION` with every change that alters the result of
+    training; it is part of the identity of every model artifact.
     """
 
     REVISION: ClassVar[int] = 1
     SHORT: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    """Fields of `Config` that do well in few epochs on frozen features; the defaults are the paper's."""
+    """Fields of `Config` that work well for few epochs on frozen features; the defaults are the paper's."""
     VARIANTS: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
-    """Ablations by name: fields of `Config`, put over those of the recipe."""
-    sequences: ClassVar[bool] = False  # reads words in their order: `transforms.sequences`, not bags of words
-    real_valued: ClassVar[bool] = False  # no codes: embeddings of `bits` numbers, ranked by cosine
+    """Ablations by name: fields of `Config` that override those of the recipe."""
+    sequences: ClassVar[bool] = False  # whether texts are words in their order, not bags of words
+    real_valued: ClassVar[bool] = False  # whether it gives embeddings of `bits` numbers, ranked by cosine
     bits: int
-    keep: Criterion = "most"  # which bits a short code keeps, of a method with `significance`
-    stages: tuple[int, ...] = (-1,)  # which of the backbone's stages a method without phases reads
+    keep: Criterion = "most"  # bits that a short code keeps, of a method with `significance`
+    stages: tuple[int, ...] = (-1,)  # of the backbone, those that a method without phases reads
     prefixes: Mapping[int, float] = MappingProxyType({})  # nested codes: length → weight, set by the trainer
 
     @abstractmethod
     def __init__(self, config: Any, inputs: Inputs, backbone: nn.Module) -> None:
-        """Build the towers.  `backbone` maps `Stages` to stage maps (see `cmh.networks.backbones`)."""
+        """Build the towers.
+
+        Args:
+            config: the subclass's `Config`.
+            inputs: sizes of the data.
+            backbone: from `Stages` to stage maps, see `cmh.networks.backbones`.
+        """
         super().__init__()
 
     @classmethod
     def reads_maps(cls, config: Any) -> bool:
-        """Return whether the method looks at places of an image.
+        """Return whether the method reads positions of an image.
 
-        If so, frozen features are stage maps, else averages.
+        If so, frozen features are stage maps, otherwise averages over the positions.
         """
         return False
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """The phases of one epoch, in order; none where the method implements `solve`, not `forward`."""
+        """The phases of one epoch, in order; none for methods that implement `solve`, not `forward`."""
         return ()
 
     def forward(self, phase: str, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Return weighted loss terms by name, scalars; the trainer adds them.
+        """Return the weighted loss terms of a batch by name, scalars; the trainer adds them up.
 
-        By default `loss` of `codes`, and of each of `prefixes` once more, times its weight: *nested* codes,
-        whose first bits are trained to be good codes by themselves (Kusupati et al., Matryoshka
-        Representation Learning, NeurIPS 2022, for real-valued ones).
+        By default these are the terms of `loss` of `codes`, and for each entry of `prefixes` the terms of its
+        first bits, times its weight.  The latter train *nested* codes, whose first bits are good codes by
+        themselves (Kusupati et al., Matryoshka Representation Learning, NeurIPS 2022, for real-valued ones).
 
-        torch's generator is seeded before each call by (seed, epoch, pass, step), alike on all workers; what
-        must not depend on their number is drawn for the global batch and cut, `[rank() :: world_size()]`.
-        Each term is a mean over the *global* batch: a mean over the local rows for terms that are sums over
-        items (the gradients are averaged over workers), and computed on `cmh.distributed.gather(...)`ed codes
-        for terms over pairs within the batch.  The method writes its current codes to `memory`.
+        The trainer seeds torch's generator before each call by (seed, epoch, pass, step), with the same seed
+        on all workers.  To make random numbers independent of the number of workers, draw them for the global
+        batch and take this worker's rows, `[rank() :: world_size()]`.
+
+        Each term is a mean over the *global* batch.  For a sum over items, that is the mean over the local
+        rows, because gradients are averaged over workers; a term over pairs within the batch must be computed
+        on codes from `cmh.distributed.gather(...)`.  The method writes its current codes to `memory`.
+
+        Args:
+            phase: name of the current phase.
+            batch: this worker's rows of the batch.
+            memory: codes of all training items.
         """
         codes = self.codes(phase, batch, memory)
         terms = self.loss(phase, codes, batch, memory)
@@ -129,18 +146,18 @@ class Method(nn.Module, ABC):
         return terms
 
     def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
-        """Return what the phase's towers make of the batch, (..., B, K), written to the memory.
+        """Return the codes (..., B, K) of the phase's towers for the batch, and write them to the memory.
 
-        Bit k must not depend on how many bits follow it.
+        Bit k must not depend on the number of bits after it.
         """
         raise NotImplementedError(
             f"{type(self).__name__} has no phases; train it with cmh.training.solver.fit"
         )
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Return the weighted terms of `codes` (..., B, K) against a memory of as many bits.
+        """Return the weighted loss terms of `codes` (..., B, K) against a memory of K bits.
 
-        `K` may be below `bits`.
+        K is smaller than `bits` for the prefixes of nested codes.
         """
         raise NotImplementedError(
             f"{type(self).__name__} has no phases; train it with cmh.training.solver.fit"
@@ -153,12 +170,18 @@ class Method(nn.Module, ABC):
         labels_NL: NDArray[np.bool_],
         seed: int,
     ) -> NDArray[np.int8] | None:
-        """Learn the hash functions from all training items and keep them in float64 buffers.
+        """Learn the hash functions from all training items and store them in float64 buffers.
 
-        image_NF: what `cmh.hashing.projections.pooled` makes of `stages` of a frozen backbone, or of features
-        that the dataset brings.
-        Returns: the codes {-1, +1} of the training items, (N, K), where the method learns one code for both
-        modalities of an item (*unified* codes); else None.
+        Args:
+            image_NF: image features, the result of `cmh.hashing.projections.pooled` for `stages` of a frozen
+                backbone or for features that the dataset includes.
+            text_ND: bags of words, or text features.
+            labels_NL: multi-hot labels.
+            seed: seed of all random numbers.
+
+        Returns:
+            The codes {-1, +1} of the training items, (N, K), where the method learns one code for both
+            modalities of an item (*unified* codes); otherwise None.
         """
         raise NotImplementedError(f"{type(self).__name__} has phases; train it with cmh.training.trainer.fit")
 
@@ -166,30 +189,39 @@ class Method(nn.Module, ABC):
     def encode_image(self, image: Stages) -> Tensor:
         """Return relaxed codes u_BK of images, in [-1, 1].
 
-        Of a method without phases they are any numbers; their signs count.
+        Methods without phases return any real numbers, of which only the signs matter.
         """
 
     @abstractmethod
     def encode_text(self, text_BD: Tensor) -> Tensor:
-        """Return relaxed codes u_BK, as of `encode_image`."""
+        """Return relaxed codes u_BK of texts, with the same range as those of `encode_image`."""
 
     def attended(self, image: Stages) -> Tensor | None:
-        """Return how much each place of the images counts, (B, H, W) in [0, 1].
+        """Return the attention weight of each position of the images, (B, H, W) in [0, 1].
 
-        Methods that choose no places return None.
+        Methods without attention return None.
         """
         return None
 
     def significance(self) -> Tensor | None:
-        """Return how much each bit weighs, (K,) float, for methods whose codes can be shortened.
+        """Return the weight of each bit, float (K,), by which shortened codes choose their bits.
 
-        Other methods return None.
+        Methods that do not rank their bits return None.
         """
         return None
 
 
 def check_prefixes(method: type[Method], bits: int, prefixes: Mapping[int, float]) -> None:
-    """Refuse with a ValueError lengths and weights that cannot be trained for."""
+    """Refuse nested codes that cannot be trained.
+
+    Args:
+        method: class of the method.
+        bits: length of the whole code.
+        prefixes: shorter length → weight of its loss.
+
+    Raises:
+        ValueError: a method without `loss`, a length outside 1 to bits - 1, or a weight of zero or less.
+    """
     if prefixes and method.loss is Method.loss:
         raise ValueError(
             f"{method.__name__} has no loss of its codes alone; it cannot train prefixes of them"

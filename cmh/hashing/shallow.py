@@ -1,6 +1,7 @@
-"""What methods without phases share: a hash function of images and one of texts, that `solve` learns.
+"""Base classes of methods without phases, whose `solve` learns one hash function of images and one of texts.
 
-`LinearHashing` methods learn linear ones, `KernelHashing` methods functions of similarities to a few bases.
+`LinearHashing` methods learn linear functions, `KernelHashing` methods functions of similarities to a few
+bases.
 
 Shape suffixes: B = batch, K = bits, D = text dimensions.
 """
@@ -16,9 +17,14 @@ from cmh.hashing.rbf import KernelProjection
 
 
 class ShallowMethod(Method):
-    """`image` reads the features of an image, `text` the words; a subclass makes both.
+    """A method of two hash functions, which a subclass builds.
 
-    Its `Config` has `stages`, those of the backbone whose features `image` reads.
+    `Config` has a field `stages`: the stages of the backbone whose features the hash function of images
+    reads.
+
+    Attributes:
+        image: from image features (B, F) to codes (B, K).
+        text: from texts (B, D) to codes (B, K).
     """
 
     image: nn.Module
@@ -29,16 +35,18 @@ class ShallowMethod(Method):
         self.bits, self.stages, self.config, self.backbone = config.bits, config.stages, config, backbone
 
     def encode_image(self, image: Stages) -> Tensor:
+        """Return real-valued codes u_BK of images; their signs are the codes."""
         u_BK: Tensor = self.image(pooled(self.backbone(*image), self.stages))
         return u_BK
 
     def encode_text(self, text_BD: Tensor) -> Tensor:
+        """Return real-valued codes u_BK of texts; their signs are the codes."""
         u_BK: Tensor = self.text(text_BD)
         return u_BK
 
 
 class LinearHashing(ShallowMethod):
-    """Linear hash functions, see `cmh.hashing.projections.Projection`."""
+    """A method of linear hash functions, see `cmh.hashing.projections.Projection`."""
 
     image: Projection
     text: Projection
@@ -50,7 +58,7 @@ class LinearHashing(ShallowMethod):
 
 
 class KernelHashing(ShallowMethod):
-    """Linear functions of similarities to `config.bases` items, see `cmh.hashing.rbf`."""
+    """A method of linear functions of similarities to `config.bases` bases, see `cmh.hashing.rbf`."""
 
     image: KernelProjection
     text: KernelProjection

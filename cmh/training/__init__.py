@@ -1,1 +1,1 @@
-"""Training: the trainer, the solver of shallow methods, checkpoints, validation, failures."""
+"""Training: the trainer, the solver for methods without phases, checkpoints, validation and failures."""

@@ -1,4 +1,7 @@
-"""The state of a training run on disk: `state.safetensors` and `state.json`, nothing that could execute."""
+"""Save and load the state of a training run, in two files that cannot hold code.
+
+Writes and reads: `state.safetensors` and `state.json` in one folder.
+"""
 
 import json
 from dataclasses import dataclass
@@ -13,43 +16,45 @@ from torch.optim import Optimizer
 
 @dataclass(frozen=True)
 class State:
-    """What a run needs to go on as if it had never stopped.
+    """The state of a training run, from which it continues with the same results as without a break.
 
-    tensors: `model/…`, `best/…` (the best model so far), `memory/…`, `optimizer/<phase>/<number>/…`.
-    facts: JSON; the settings, and what every epoch gave.
-    No random state: every draw is seeded by its place in the run.
+    It holds no random state: the trainer seeds every random number by its position in the run.
+
+    Attributes:
+        tensors: `model/…`, `best/…` (the best model so far), `memory/…`, `optimizer/<phase>/<number>/…`.
+        facts: values for JSON: the settings, and the results of every epoch.
     """
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors below `name/`, without that prefix."""
+        """Return the tensors whose names start with `name/`, without that prefix."""
         return {k.removeprefix(f"{name}/"): v for k, v in self.tensors.items() if k.startswith(f"{name}/")}
 
 
 def save(state: State, folder: Path) -> None:
-    """Write `state` into `folder`."""
-    # cloned: safetensors refuses tensors that share memory, as tied weights do
+    """Write `state` into `folder`, which must exist."""
+    # Clones, because safetensors rejects tensors that share memory, as tied weights do.
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.tensors.items()}
     save_file(tensors, folder / "state.safetensors")
     (folder / "state.json").write_text(json.dumps(state.facts))
 
 
 def load(folder: Path) -> State:
-    """Read what `save` wrote; tensors are on the CPU."""
+    """Read the state that `save` wrote into `folder`; its tensors are on the CPU."""
     with safe_open(folder / "state.safetensors", framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     return State(tensors, json.loads((folder / "state.json").read_text()))
 
 
 def prefixed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the same tensors below `name/`."""
+    """Return the same tensors with `name/` before their names."""
     return {f"{name}/{key}": value for key, value in tensors.items()}
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's moments as `<parameter number>/<name>`."""
+    """Return the optimiser's moments by `<parameter number>/<name>`."""
     return {
         f"{number}/{name}": value
         for number, moments in optimizer.state_dict()["state"].items()
@@ -59,7 +64,7 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave; learning rates are not part of it."""
+    """Restore the moments of `optimizer_tensors`; learning rates are not part of them."""
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split("/")

@@ -1,4 +1,4 @@
-"""Training of a method without phases: all training items in, hash functions kept in the method.
+"""Train a method without phases: it learns its hash functions from all training items at once.
 
 The counterpart of `cmh.training.trainer` for methods that implement `solve`.
 """
@@ -16,12 +16,19 @@ from cmh.training.failures import CollapsedCodes
 
 
 def fit(method: Method, train: Items, seed: int) -> NDArray[np.int8] | None:
-    """Let the method learn from `train`, in float64 on the CPU.
+    """Train the method in place, in float64 on the CPU.
 
-    Returns: the unified codes {-1, +1} of the training items, (n, K), where it learns any.
+    Args:
+        method: a method without phases; its hash functions are stored in its buffers.
+        train: the training items, with image features.
+        seed: seed of all random numbers.
+
+    Returns:
+        The unified codes {-1, +1} of the training items, int8 (n, K), where the method learns any; otherwise
+        None.
 
     Raises:
-        ValueError: images in place of features, fewer items than two, or NaN or infinity among the features.
+        ValueError: images in place of features, fewer than two items, or NaN or infinity in the features.
         CollapsedCodes: the hash functions give all training items the same code.
     """
     if train.image[0].dtype == np.uint8:
@@ -35,17 +42,17 @@ def fit(method: Method, train: Items, seed: int) -> NDArray[np.int8] | None:
     image_NF = projections.pooled(maps, method.stages).numpy()
     text_ND = train.text.astype(np.float64)
     for side, x in (("image features", image_NF), ("text", text_ND)):
-        broken = np.flatnonzero(~np.isfinite(x).all(axis=1))
-        if len(broken):
+        bad_rows = np.flatnonzero(~np.isfinite(x).all(axis=1))
+        if len(bad_rows):
             raise ValueError(
-                f"{side} of {len(broken)} items are not finite, the first in row {train.row[broken[0]]} "
+                f"{side} of {len(bad_rows)} items are not finite, the first in row {train.row[bad_rows[0]]} "
                 "of the dataset; leave these items out, or look for where the numbers come from"
             )
     unified_NK = method.solve(image_NF, text_ND, train.label > 0, seed)
     sides: tuple[Side, ...] = ("image", "text")
     for side in sides:
-        set_NK = relaxed_codes(method, train, side) >= 0
-        if (set_NK == set_NK[0]).all():
+        bits_NK = relaxed_codes(method, train, side) >= 0
+        if (bits_NK == bits_NK[0]).all():
             raise CollapsedCodes(
                 f"all {len(train)} training items have the same {side} code; do their features differ, "
                 f"and do the settings of {type(method).__name__} suit them?"

@@ -1,11 +1,9 @@
-"""Training of any method: epochs, phases, batches, validation, best model, early stop, resumption.
+"""Train any method with phases: epochs, batches, validation, best model, early stop and resumption.
 
-`fit` runs in one process or in every process of a group (`cmh.distributed`); it knows nothing of who started
-it.  What it computes is a function of the data, the method and `Config`: every random draw is seeded by its
-place in the run (seed, epoch, pass, step), so a run resumed after any epoch ends bit for bit like one
-that never stopped, and W workers do what one does up to the rounding of sums.
-
-An epoch takes the method's phases in turn, as `cmh.training.schedule` says.
+`fit` runs in one process or in every process of a group (`cmh.distributed`), whoever started them.  Its
+results depend only on the data, the method and `Config`: every random number is seeded by its position in the
+run (seed, epoch, pass, step).  Therefore a run resumed after any epoch ends bit for bit like one without a
+break, and W workers compute the same as one, up to rounding.  `cmh.training.schedule` plans each epoch.
 
 Shape suffixes: B = batch, n = items, K = bits.
 """
@@ -36,23 +34,28 @@ from cmh.training.loss_terms import LossTerms
 from cmh.training.schedule import Step
 from cmh.training.validation import mean_average_precision, refuse_unsound
 
-REVISION = 1  # raised when a change here alters what training gives
-VALIDATION_DATABASE = 4096  # training items that the validation queries search, evenly taken
+REVISION = 1  # raise it when a change here alters the result of training
+VALIDATION_DATABASE = 4096  # at most so many training items, evenly spaced, are the database of validation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How long to train and with which batches; learning rates belong to the method."""
+    """The settings of training that are independent of the method; learning rates belong to the method."""
 
     epochs: int
     batch_size: int  # of all workers together
     seed: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: mixed, needs a GPU
-    patience: int | None = None  # epochs without a better validation MAP before stopping; None: never
-    prefixes: dict[int, float] = field(default_factory=dict)  # nested: shorter length → weight of its loss
+    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: mixed precision, needs a GPU
+    patience: int | None = None  # epochs without a better validation MAP before training stops; None: never
+    prefixes: dict[int, float] = field(default_factory=dict)  # nested codes: length → weight of its loss
 
     def check(self, workers: int, gpu: bool) -> None:
-        """Refuse with a ValueError what cannot work on so many workers, with or without a GPU each."""
+        """Refuse settings that cannot work on so many workers, with or without a GPU each.
+
+        Raises:
+            ValueError: a setting that is not positive, a batch that workers cannot share evenly, or bfloat16
+                without a GPU.
+        """
         config_checks.positive(self, "epochs", "batch_size")
         if self.batch_size % workers:
             raise ValueError(
@@ -65,10 +68,10 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What one epoch gave.
+    """The results of one epoch.
 
-    MAP is over the whole ranking of training items by validation queries; of nested codes, the mean over
-    their lengths.
+    MAP is that of validation queries over the whole ranking of training items; for nested codes, the mean
+    over their lengths.
     """
 
     number: int  # from 1
@@ -79,7 +82,7 @@ class Epoch:
 
     @property
     def score(self) -> float:
-        """Mean of both directions; the best epoch is the one where it is highest, the first of equals."""
+        """The mean MAP of both directions; the best epoch is the first with the highest score."""
         return (self.map_image_to_text + self.map_text_to_image) / 2
 
 
@@ -95,19 +98,30 @@ def fit(
     state: State | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> list[Epoch]:
-    """Train `method` in place, on the device it is on; it ends with the weights of its best epoch.
+    """Train a method in place, on its own device, and leave it with the weights of its best epoch.
 
-    state: as `on_epoch` was given it; training goes on after that epoch.
-    on_epoch: called on every worker after each epoch, with the epoch and the state to keep.  The state's
-    tensors are the live ones: save or copy them before returning.
+    Args:
+        method: a method with phases.
+        train: the training items, also the database of validation.
+        validation: the queries of validation, by which the best epoch is chosen.
+        config: the settings of training.
+        state: a state that `on_epoch` received, to resume after its epoch; None starts a new run.
+        on_epoch: called on every worker after each epoch, with the epoch and the state.  The state holds the
+            tensors that training goes on to change: save or copy them before returning.
 
-    Returns: every epoch since the beginning, those before `state` included.
+    Returns:
+        All epochs of the run, including those before `state`.
 
     Raises:
         ValueError: sizes that cannot work, or a state of other settings; before any training.
-        NonFiniteLoss, CollapsedCodes: training went wrong; the states handed out before are good.
+        NonFiniteLoss: a loss term or a code is NaN or infinite; the states of earlier epochs are good.
+        CollapsedCodes: all validation items have the same code; the states of earlier epochs are good.
     """
-    _check(method, train, validation, config)
+    if not method.phases:
+        raise ValueError(f"{type(method).__name__} has no phases to train in; use cmh.training.solver.fit")
+    check_prefixes(type(method), method.bits, config.prefixes)
+    config.check(distributed.world_size(), gpu=device_of(method).type == "cuda")
+    schedule.check(method, len(train), len(validation), config.batch_size)
     method.prefixes = config.prefixes
     run = _Run(method, train, validation, config)
     if state is not None:
@@ -142,18 +156,20 @@ class _Run:
         self.best: dict[str, Tensor] = {}
 
     def parameters(self, phase: Phase) -> list[nn.Parameter]:
-        """Return the parameters that move in `phase`; what the caller froze stays so."""
+        """Return the parameters that `phase` trains, without those that the caller has frozen."""
         trainable = {id(p) for p in self.trainable}
         modules = [self.method.get_submodule(name) for name in phase.modules]
         return [p for module in modules for p in module.parameters() if id(p) in trainable]
 
     def finished(self) -> bool:
+        """Return whether all epochs are over, or `patience` epochs have passed since the best one."""
         done = len(self.history)
         if self.config.patience is None or not done:
             return done >= self.config.epochs
         return done >= self.config.epochs or done - best(self.history).number >= self.config.patience
 
     def epoch(self) -> Epoch:
+        """Train for one epoch, validate, and store the model if it is the best so far."""
         number = len(self.history)
         rates = self._set_learning_rates(number)
         self.memory.refresh()
@@ -176,28 +192,30 @@ class _Run:
         return epoch
 
     def _set_learning_rates(self, epoch: int) -> dict[str, float]:
-        done = epoch / self.config.epochs
-        rates = {p.name: p.optimizer.lr * p.optimizer.decay**done for p in self.method.phases}
+        """Set and return the learning rate of each phase for an epoch, counted from 0."""
+        progress = epoch / self.config.epochs
+        rates = {p.name: p.optimizer.lr * p.optimizer.decay**progress for p in self.method.phases}
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = rates[name]
         return rates
 
     def _pass(self, steps: list[Step], epoch: int) -> dict[str, float]:
-        """Return one pass over the training set; the mean of each loss term."""
+        """Train for one pass over the training set, and return the mean of each loss term."""
         terms = LossTerms(epoch)
         parts = (Slice(step.rows_B, step.phase.reads) for step in steps)
-        moving = None
+        current = None
         for step, batch in zip(steps, batches(self.train, parts, self.device), strict=True):
-            if step.phase is not moving:
+            if step.phase is not current:
                 self.method.requires_grad_(False)
                 for parameter in self.parameters(step.phase):
                     parameter.requires_grad_(True)
-                moving = step.phase
+                current = step.phase
             terms.add(step, self._step(step, batch))
         return terms.means()
 
     def _step(self, step: Step, batch: Batch) -> dict[str, Tensor]:
+        """Take one optimiser step, and return the loss terms."""
         optimizer = self.optimizers[step.phase.name]
         torch.manual_seed(step.seed)
         with self._precision():
@@ -214,7 +232,7 @@ class _Run:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def _validate(self, epoch: int) -> tuple[float, float]:
-        """Return MAP of image → text and text → image: validation queries, training items as the database."""
+        """Return the MAP of image → text and of text → image, validation items searching training items."""
         database = self.train.every(math.ceil(len(self.train) / VALIDATION_DATABASE))
         image_query, text_query = (self._validation_codes(side, epoch) for side in ("image", "text"))
         image_database, text_database = (self._codes(database, side) for side in ("image", "text"))
@@ -225,21 +243,22 @@ class _Run:
         )
 
     def _validation_codes(self, side: Side, epoch: int) -> NDArray[np.float32]:
+        """Return the relaxed codes (n, K) of the validation items, or raise if they are unusable."""
         u_nK = self._codes(self.validation, side)
         refuse_unsound(self.method, u_nK, side, epoch)
         return u_nK
 
     def _codes(self, items: Items, side: Side) -> NDArray[np.float32]:
-        """Return relaxed codes (n, K); each worker encodes its share and has them all."""
+        """Return relaxed codes (n, K) of all items, on every worker; each worker encodes its share."""
         workers = distributed.world_size()
-        mine = relaxed_codes(
-            self.method, items.every(workers, distributed.rank()), side, self.config.batch_size
-        )
+        share = items.every(workers, distributed.rank())
+        mine = relaxed_codes(self.method, share, side, self.config.batch_size)
         padded = np.zeros((math.ceil(len(items) / workers), self.method.bits), np.float32)
         padded[: len(mine)] = mine
         return distributed.gather(torch.from_numpy(padded).to(self.device)).cpu().numpy()[: len(items)]
 
     def state(self) -> State:
+        """Return the state after the last epoch; its tensors are not copied."""
         optimizers = {name: checkpoint.optimizer_tensors(o) for name, o in self.optimizers.items()}
         tensors = checkpoint.prefixed("model", self.method.state_dict())
         tensors |= checkpoint.prefixed("best", self.best)
@@ -250,12 +269,13 @@ class _Run:
         return State(tensors, facts)
 
     def restore(self, state: State) -> None:
-        given = asdict(self.config)
-        # as JSON, which a state may have been through: its keys are text then
-        was, now = (json.loads(json.dumps(config)) for config in (state.facts["config"], given))
-        if was != now:
+        """Continue from a state; ValueError where it belongs to other settings."""
+        config = asdict(self.config)
+        # A state read from disk has passed through JSON, which turns keys into text: compare both as JSON.
+        before, now = (json.loads(json.dumps(settings)) for settings in (state.facts["config"], config))
+        if before != now:
             raise ValueError(
-                f"the state was trained with {state.facts['config']}, this run asks for {given}; "
+                f"the state was trained with {state.facts['config']}, this run asks for {config}; "
                 "resume with the same settings, or start afresh"
             )
         self.method.load_state_dict(state.part("model"))
@@ -267,38 +287,13 @@ class _Run:
 
 
 def best(history: list[Epoch]) -> Epoch:
-    """Return the epoch with the highest validation score, the first of equals."""
+    """Return the epoch with the highest score, the first of equals; `history` must not be empty."""
     return max(history, key=lambda epoch: epoch.score)
 
 
 def _optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimiser of a phase for its parameters."""
     o = phase.optimizer
     if o.kind == "adam":
         return torch.optim.Adam(parameters, o.lr, betas=o.betas, weight_decay=o.weight_decay)
     return torch.optim.SGD(parameters, o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
-
-
-def _check(method: Method, train: Items, validation: Items, config: Config) -> None:
-    if not method.phases:
-        raise ValueError(f"{type(method).__name__} has no phases to train in; use cmh.training.solver.fit")
-    check_prefixes(type(method), method.bits, config.prefixes)
-    config.check(distributed.world_size(), gpu=device_of(method).type == "cuda")
-    if len(train) < config.batch_size:
-        raise ValueError(
-            f"{len(train)} training items are fewer than one batch of {config.batch_size}; lower batch_size"
-        )
-    if len(train) < method.bits:
-        raise ValueError(
-            f"{len(train)} training items are fewer than the {method.bits} bits of a code; "
-            "use fewer bits or more items"
-        )
-    batches = len(train) // config.batch_size
-    turns = max(sum(phase.steps or 1 for phase in sharing) for sharing in schedule.passes(method.phases))
-    if batches < turns:
-        raise ValueError(
-            f"the phases of {type(method).__name__} take turns of {turns} batches, and {len(train)} training "
-            f"items make {batches} of {config.batch_size}: the last phase would never train; "
-            f"lower batch_size to {max(1, len(train) // turns)}"
-        )
-    if not len(validation):
-        raise ValueError("there are no validation items to choose the best epoch by; enlarge that split")

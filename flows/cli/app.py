@@ -281,4 +281,5 @@ def _explain(error: Exception, *, debug: bool) -> None:
             [] if debug else [f"{DEBUG} shows where in the code it failed; docs/debugging.md, what to do"]
         )
     text = logging.mask("\n".join(lines))
-    Console(stderr=True).print("cmh:", text, style="red", highlight=False, markup=False)
+    console = Console(stderr=True)
+    console.print("cmh:", text, style="red", highlight=False, markup=False, soft_wrap=True)
