@@ -189,7 +189,7 @@ class Weights(Strict):
 
 
 def available() -> list[str]:
-    """Return names of the datasets in the catalog."""
+    """Return the names of the datasets in the catalog."""
     others = ("paper_figures", "weights")
     return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in others)
 

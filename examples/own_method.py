@@ -24,6 +24,7 @@ from cmh.hashing.deep import Towers, together, whole_batch
 from cmh.hashing.encoding import relaxed_codes
 from cmh.hashing.method import Inputs, Optimizer, Phase
 from cmh.networks.backbones import Frozen
+from cmh.networks.image_heads import linear_head
 from cmh.training import trainer
 
 
@@ -40,8 +41,7 @@ class Linear(Towers):
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
         super().__init__(config, inputs, backbone)
-        features = nn.Sequential(nn.Flatten(), nn.Linear(sum(inputs.image_channels), config.bits), nn.Tanh())
-        self.image_tower = nn.Sequential(Stack(), features)
+        self.image_tower = nn.Sequential(linear_head(inputs.image_channels, config.bits), nn.Tanh())
         self.text_tower = nn.Sequential(nn.Linear(inputs.text_dim, config.bits), nn.Tanh())
 
     @property
@@ -50,20 +50,12 @@ class Linear(Towers):
         return together(Optimizer(kind="adam", lr=self.config.lr))
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Return the likelihood of the pairs of the global batch, as a mean over them.
+        """Return the negative log likelihood of the pairs of the global batch, as a mean over them.
 
         L = mean_ij [log(1 + exp t_ij) - s_ij t_ij],   t = u_image u_text^T / 2
         """
         (image_BK, text_BK), relevant_BB = whole_batch(codes, batch)
         return {"pairs": binary_cross_entropy_with_logits(image_BK @ text_BK.T / 2, relevant_BB)}
-
-
-class Stack(nn.Module):
-    """Take the last of the stages that a backbone gives."""
-
-    def forward(self, stages: tuple[Tensor, ...]) -> Tensor:
-        """Return the last stage (B, C, H, W)."""
-        return stages[-1]
 
 
 def synthetic(count: int, seed: int) -> Items:
@@ -77,7 +69,7 @@ def synthetic(count: int, seed: int) -> Items:
 
 
 def main() -> None:
-    """Train on 1,000 pairs, search 1,000 others with 200 more."""
+    """Train on 1,000 items, and search 1,000 others with 200 queries, all of them new to the method."""
     torch.manual_seed(0)
     inputs = Inputs(image_channels=(16,), text_dim=40, labels=5)
     method = Linear(Config(), inputs, Frozen((16,)))

@@ -152,6 +152,6 @@ def file_or_folder(path: Path) -> str:
 
 @lru_cache(maxsize=1 << 20)
 def _sha256(path: Path, *_version: int) -> str:
-    """Return a run asks several times for the same checksum, and a folder may hold 20 GB."""
+    """Return the SHA-256 of a file, kept: a run asks for it several times, and a folder may hold 20 GB."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -247,7 +247,7 @@ def _mismatch(store: Store, path: str) -> ArtifactError:
 
 
 def newest(store: Store, kind: str) -> str:
-    """Return address of the artifact of a kind that was written last.
+    """Return the address of the artifact of a kind that was written last.
 
     Raises:
         ValueError: there is none.

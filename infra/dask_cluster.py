@@ -142,7 +142,7 @@ def on_every_worker(client: Client, factory: Callable[[], Any]) -> Iterator[str]
 def worker_object(name: str) -> Any:
     """Return on a worker what the factory of `on_every_worker` returned there."""
     if name not in _resources:
-        raise RuntimeError(f"no resource {name!r} on this worker; use it within dask_cluster.provided")
+        raise RuntimeError(f"no resource {name!r} on this worker; use it within dask_cluster.on_every_worker")
     return _resources[name]
 
 

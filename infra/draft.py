@@ -112,7 +112,7 @@ class Draft:
         self._record(name, found)
 
     def publish(self) -> Ref:
-        """Return checksum every file and write the manifest; called once, by `artifacts.write`."""
+        """Checksum every file and write the manifest; called once, by `artifacts.write`."""
         files = self._files()
         self.store.flush([self.path(rel) for rel in files])
         ours = Manifest(

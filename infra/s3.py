@@ -111,7 +111,7 @@ class S3Store:
             return hash_stream(stream)
 
     def flush(self, paths: list[str]) -> None:
-        """Return at once: a PUT that was answered is kept."""
+        """Do nothing: a PUT that S3 answered is durable."""
 
     def local_path(self, path: str) -> None:
         return None

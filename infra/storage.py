@@ -67,7 +67,7 @@ class Store(Protocol):
         """Return the sizes of the files below the folder `prefix`, by path, sorted."""
 
     def folders(self, prefix: str) -> list[str]:
-        """Return names of the folders directly below `prefix`, sorted."""
+        """Return the names of the folders directly below `prefix`, sorted."""
 
     def delete(self, path: str) -> None:
         """Remove the file, or the folder with all that it holds; nothing happens if there is neither."""
@@ -79,10 +79,10 @@ class Store(Protocol):
         """Open for "rb" or "wb"; what was written appears when the block ends well, and not otherwise."""
 
     def digest(self, path: str) -> Digest:
-        """Return size and SHA-256 of the file, read block by block."""
+        """Return the size and SHA-256 of the file, read block by block."""
 
     def flush(self, paths: list[str]) -> None:
-        """Return when these files would survive a power failure."""
+        """Wait until these files would survive a power failure."""
 
     def local_path(self, path: str) -> Path | None:
         """Return where the file lies on this machine; None if it lies elsewhere."""
@@ -113,7 +113,7 @@ def checked(path: str) -> str:
 
 
 def hash_stream(stream: IO[bytes]) -> Digest:
-    """Return size and SHA-256 of everything that is left in `stream`."""
+    """Return the size and SHA-256 of everything that is left in `stream`."""
     sha256, size = hashlib.sha256(), 0
     while block := stream.read(CHUNK):
         sha256.update(block)

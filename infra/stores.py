@@ -18,7 +18,7 @@ def default_url() -> str:
 
 
 def open_store(url: str | None = None) -> Store:
-    """Return store at `url`: a folder, `file:///folder` or `s3://bucket/prefix`; by default `default_url()`.
+    """Return the store at `url`: a folder, `file:///folder` or `s3://bucket/prefix`; else at `default_url()`.
 
     Nothing is read or written yet.  S3 takes its endpoint from AWS_ENDPOINT_URL and its credentials from the
     usual AWS_* variables or files.

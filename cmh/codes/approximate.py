@@ -1,9 +1,9 @@
-"""Approximate search through FAISS's inverted lists of binary codes, for databases of millions of items.
+"""Approximate search with FAISS's inverted lists of binary codes, for databases of millions of items.
 
-It looks only into the lists whose centres are nearest to the query, so it misses some neighbours: `recall`
-measures how many on codes of your own, before you rely on it.  Below a million codes exact search is
-hardly slower.  Items appended to the exact index later are not in the lists.  FAISS is optional: `pip install
-cmh[faiss]`.
+A search visits only the lists whose centres are nearest to the query, so it misses some neighbours.  Measure
+with `recall` how many it misses on your own codes before you rely on it.  Below a million codes exact search
+is hardly slower.  Items that are appended to the exact index afterwards are not in the lists.  FAISS is
+optional: `pip install cmh[faiss]`.
 
 Shape suffixes: Q = queries, P = bytes of a code, k = neighbours.
 """
@@ -18,18 +18,19 @@ from cmh.codes.search import Hits, Index
 
 
 class ApproximateIndex:
-    """Inverted lists over the items of an exact index."""
+    """Inverted lists over the items of an exact index, for approximate search."""
 
     def __init__(self, index: Index, *, lists: int = 1024, probes: int = 16) -> None:
-        """Build the lists.
+        """Train the lists on the codes of the index and fill them.
 
         Args:
-            index: the codes, for exact search too.
-            lists: parts of the database; about the square root of its size.
-            probes: lists that a query looks into; more find more and take longer.
+            index: exact index over the database; `recall` compares with its exact search.
+            lists: number of lists, about the square root of the number of items.
+            probes: number of lists that a search visits per query; more give a higher recall and take longer.
 
         Raises:
-            ImportError: without FAISS; ValueError for fewer items than lists or more probes than lists.
+            ImportError: if FAISS is not installed.
+            ValueError: unless 1 <= probes <= lists <= items.
         """
         if not 1 <= probes <= lists <= len(index):
             raise ValueError(
@@ -46,10 +47,19 @@ class ApproximateIndex:
         self._lists.add(codes_NP)
 
     def search(self, query_QP: Codes, k: int = 10, *, probes: int | None = None) -> Hits:
-        """Return the nearest items in the nearest lists; row −1 and a masked id where those hold too few.
+        """Return the k nearest items among those in the lists nearest to each query.
+
+        Args:
+            query_QP: (Q, P) uint8, or (P,) for one query.
+            k: number of items per query.
+            probes: number of lists to visit per query; None: as given to the constructor.
+
+        Returns:
+            Hits of shape (Q, k).  Where the visited lists hold fewer than k items, the row is −1 and the id
+            is masked.
 
         Raises:
-            ValueError: for k below 1, and codes of another length.
+            ValueError: if k is below 1 or the queries have another code length.
         """
         if k < 1:
             raise ValueError(f"a search needs k of at least 1, got {k}")
@@ -61,16 +71,28 @@ class ApproximateIndex:
         return Hits(distance_Qk.astype(np.int64), row_Qk, id_Qk)
 
     def recall(self, query_QP: Codes, k: int = 10, *, probes: int | None = None) -> float:
-        """Return the share of the k nearest items (of all, if there are fewer) that the search finds.
+        """Return the recall: the share of the k nearest items that the approximate search finds.
 
-        Any of the items at the k-th distance will do.
+        Of several items at the distance of the k-th neighbour, each counts as one of the k nearest.
+
+        Args:
+            query_QP: (Q, P) uint8, or (P,) for one query.
+            k: number of neighbours; all items, if the index has fewer.
+            probes: number of lists to visit per query; None: as given to the constructor.
+
+        Returns:
+            Mean over the queries, in [0, 1].
+
+        Raises:
+            ValueError: if k is below 1 or the queries have another code length.
         """
         exact_Qk = self.exact.search(query_QP, k).distance
-        found_Qk = self.search(query_QP, exact_Qk.shape[1], probes=probes)
-        return float(((found_Qk.row >= 0) & (found_Qk.distance <= exact_Qk[:, -1:])).mean())
+        hits = self.search(query_QP, exact_Qk.shape[1], probes=probes)
+        return float(((hits.row >= 0) & (hits.distance <= exact_Qk[:, -1:])).mean())
 
 
 def _faiss() -> Any:
+    """Return the module `faiss`; raise an ImportError that shows how to install it."""
     try:
         import faiss
     except ImportError as error:

@@ -1,8 +1,8 @@
 """Binary codes packed eight bits to a byte: pack, unpack, shorten, reorder, compare.
 
-Bit k of a code is bit 7 - k % 8 of byte k // 8 (most significant first, as `numpy.packbits` has it), so the
-first whole bytes of a code are a shorter code.  Bits after the last one (pad bits) are 0 on both sides of a
-comparison and never count.  sign(0) = +1.
+Bit k of a code is bit 7 - k % 8 of byte k // 8 (most significant bit first, the order of `numpy.packbits`),
+so the first whole bytes of a code are a shorter code.  The bits that fill up the last byte (pad bits) are 0
+in every code, so that they never add to a distance.  sign(0) = +1.
 
 Shape suffixes: N, Q = items, K = bits, P = ceil(K / 8) bytes, W = ceil(P / 8) words of 64 bits.
 """
@@ -19,7 +19,7 @@ MAX_BITS = 512
 
 
 def width(bits: int) -> int:
-    """Return P, the bytes of a packed code of `bits` bits.
+    """Return P, the number of bytes of a packed code of `bits` bits.
 
     Raises:
         ValueError: if `bits` is not in 1...512.
@@ -30,13 +30,18 @@ def width(bits: int) -> int:
 
 
 def pack(codes_NK: ArrayLike) -> Codes:
-    """Return (N, K) codes → (N, P) uint8.
+    """Pack codes with one element per bit into bytes; the inverse of `unpack`.
 
-    Bool: True is a set bit; signed numbers: set where >= 0 (sign(0) = +1).
+    Args:
+        codes_NK: (N, K), either bool, where True is a set bit, or signed numbers, where a bit is set if the
+            number is >= 0 (sign(0) = +1).
+
+    Returns:
+        (N, P) uint8.
 
     Raises:
-        ValueError: for integers 0 and 1 alone and unsigned ones (bits? say `codes > 0`), NaN, and other than
-            two dimensions.
+        ValueError: if the codes do not have two dimensions, contain NaN, or are ambiguous: unsigned integers,
+            or integers that are all 0 or 1 (pass `codes > 0` if they are bits).
     """
     codes_NK = np.asarray(codes_NK)
     if codes_NK.ndim != 2:
@@ -56,18 +61,38 @@ def pack(codes_NK: ArrayLike) -> Codes:
 
 
 def unpack(packed_NP: Codes, bits: int) -> NDArray[np.int8]:
-    """Return (N, P) uint8 → (N, K) int8 in {-1, +1}.  Inverse of `pack`."""
+    """Unpack codes into one element per bit; the inverse of `pack`.
+
+    Args:
+        packed_NP: (N, P) uint8.
+        bits: K, the length of a code.
+
+    Returns:
+        (N, K) int8 in {-1, +1}.
+
+    Raises:
+        ValueError: if they are not codes of `bits` bits.
+    """
     check(packed_NP, bits)
     ones_NK = np.unpackbits(packed_NP, axis=1, count=bits).view(np.int8)
     return 2 * ones_NK - 1
 
 
 def check(packed_NP: Codes, bits: int, name: str = "codes") -> None:
-    """Raise ValueError unless `packed_NP` holds codes of `bits` bits: (N, P) uint8, pad bits 0."""
-    wanted = width(bits)
-    if packed_NP.ndim != 2 or packed_NP.dtype != np.uint8 or packed_NP.shape[1] != wanted:
+    """Refuse arrays that do not hold packed codes of `bits` bits.
+
+    Args:
+        packed_NP: the array to check.
+        bits: expected length of a code.
+        name: name of the codes in the error message.
+
+    Raises:
+        ValueError: unless the array is (N, P) uint8 with P = `width(bits)` and all pad bits are 0.
+    """
+    code_bytes = width(bits)
+    if packed_NP.ndim != 2 or packed_NP.dtype != np.uint8 or packed_NP.shape[1] != code_bytes:
         raise ValueError(
-            f"{name} of {bits} bits are packed as (N, {wanted}) uint8, "
+            f"{name} of {bits} bits are packed as (N, {code_bytes}) uint8, "
             f"got {packed_NP.shape} {packed_NP.dtype}; use cmh.codes.hamming.pack"
         )
     if bits % 8 and (packed_NP[:, -1] & (0xFF >> bits % 8)).any():
@@ -78,13 +103,23 @@ def check(packed_NP: Codes, bits: int, name: str = "codes") -> None:
 
 
 def prefix(packed_NP: Codes, bits: int) -> Codes:
-    """Return the first `bits` bits of every code, as codes of that length; a view for whole bytes."""
-    wanted = width(bits)
-    if wanted > packed_NP.shape[1]:
+    """Return the first `bits` bits of every code, as codes of that length.
+
+    The result is a view if `bits` is a multiple of 8, otherwise a copy with pad bits 0.
+
+    Args:
+        packed_NP: (N, P) uint8.
+        bits: length of the shorter codes.
+
+    Raises:
+        ValueError: if the codes have fewer bytes than that.
+    """
+    code_bytes = width(bits)
+    if code_bytes > packed_NP.shape[1]:
         raise ValueError(
             f"a prefix of {bits} bits was asked of codes of {packed_NP.shape[1]} bytes; ask for less"
         )
-    short_NP = packed_NP[:, :wanted]
+    short_NP = packed_NP[:, :code_bytes]
     if bits % 8:
         short_NP = short_NP.copy()
         short_NP[:, -1] &= 0xFF << (8 - bits % 8) & 0xFF
@@ -92,10 +127,17 @@ def prefix(packed_NP: Codes, bits: int) -> Codes:
 
 
 def permute(packed_NP: Codes, order_K: ArrayLike) -> Codes:
-    """Return codes whose bit k is bit `order_K[k]` of the given ones.  `order_K` may also select fewer bits.
+    """Return codes with reordered bits: bit k of the result is bit `order_K[k]` of `packed_NP`.
+
+    Args:
+        packed_NP: (N, P) uint8.
+        order_K: positions of bits, each at most once; fewer than all select a part of the bits.
+
+    Returns:
+        Packed codes of len(order_K) bits, uint8.
 
     Raises:
-        ValueError: if a bit is named twice or lies outside the codes.
+        ValueError: if a bit occurs twice or lies outside the codes.
     """
     order_K = np.asarray(order_K)
     bits_NK = np.unpackbits(packed_NP, axis=1)
@@ -107,15 +149,28 @@ def permute(packed_NP: Codes, order_K: ArrayLike) -> Codes:
 
 
 def words(packed_NP: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return (N, P) bytes → (N, W) words of 64 bits, zero-padded; for XOR, AND and popcount by the word."""
-    items, used = packed_NP.shape
-    padded_NP: NDArray[Any] = np.zeros((items, -(-used // 8) * 8), np.uint8)
-    padded_NP[:, :used] = packed_NP
+    """Return (N, P) bytes as (N, W) zero-padded words of 64 bits, for XOR, AND and popcount by the word."""
+    items, code_bytes = packed_NP.shape
+    padded_NP: NDArray[Any] = np.zeros((items, -(-code_bytes // 8) * 8), np.uint8)
+    padded_NP[:, :code_bytes] = packed_NP
     return padded_NP.view(np.uint64)
 
 
 def distances(query_QP: Codes, database_NP: Codes) -> NDArray[np.uint16]:
-    """Return (Q, N) uint16 Hamming distances.  For the nearest ones only, `cmh.codes.search` is faster."""
+    """Return the Hamming distances between all queries and all items of the database.
+
+    To find only the nearest items, `cmh.codes.search` is faster.
+
+    Args:
+        query_QP: (Q, P) uint8.
+        database_NP: (N, P) uint8.
+
+    Returns:
+        (Q, N) uint16.
+
+    Raises:
+        ValueError: if queries and database differ in the number of bytes per code.
+    """
     if query_QP.shape[1] != database_NP.shape[1]:
         raise ValueError(
             f"queries have {query_QP.shape[1]} bytes per code and the database {database_NP.shape[1]}"

@@ -1,7 +1,10 @@
-"""An index on disk, and in other programs' formats.
+"""Save and load an index, and export it to the formats of other programs.
 
-`save` writes a folder: `words.npy` (W, N) uint64, `ids.parquet` (column `id`; absent where ids are rows) and,
-last, `index.json`.  `load` maps the codes, so that an index larger than memory opens at once.
+`save` writes a folder: `words.npy` (W, N) uint64, `ids.parquet` (column `id`; absent if the ids are the rows)
+and, last, `index.json`.  `load` maps the codes into memory, so that an index larger than memory opens at
+once.
+
+Shape suffixes: N = items, P = bytes of a code, W = words of 64 bits of a code.
 """
 
 import json
@@ -21,53 +24,58 @@ _ROWS_AT_ONCE = 1 << 20
 
 
 def save(index: Index, folder: Path) -> None:
-    """Write the index into a folder of its own.
+    """Write the index into a folder of its own, which is created if needed.
 
     Raises:
-        FileExistsError: if an index is there already (it may be mapped, by this very index too).
+        FileExistsError: if the folder holds an index already; its files may be mapped, even by `index`.
     """
-    record = folder / "index.json"
-    if record.exists():
+    index_json = folder / "index.json"
+    if index_json.exists():
         raise FileExistsError(f"{folder} holds an index already; save to a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "words.npy", index.words_WN)
     if index.has_ids:
         pq.write_table(pa.table({"id": pa.array(index.ids)}), folder / "ids.parquet")
-    about = {"format": FORMAT, "bits": index.bits, "items": len(index), "ids": index.has_ids}
-    record.write_text(json.dumps(about, indent=2) + "\n")
+    header = {"format": FORMAT, "bits": index.bits, "items": len(index), "ids": index.has_ids}
+    index_json.write_text(json.dumps(header, indent=2) + "\n")
 
 
 def load(folder: Path, *, mapped: bool = True) -> Index:
-    """Return the index saved in a folder; its codes stay in the file unless `mapped` is False.
+    """Return the index that `save` wrote into a folder.
+
+    Args:
+        folder: the folder.
+        mapped: map the codes from the file instead of reading them into memory.
 
     Raises:
-        ValueError: if the folder's format is another, or its files do not fit each other.
+        FileNotFoundError: if a file of the index is missing.
+        ValueError: if the index has another format version, or its files do not match each other.
     """
-    about = json.loads((folder / "index.json").read_text())
-    if about["format"] != FORMAT:
+    header = json.loads((folder / "index.json").read_text())
+    if header["format"] != FORMAT:
         raise ValueError(
-            f"{folder} has index format {about['format']}, this program reads {FORMAT}; save it anew"
+            f"{folder} has index format {header['format']}, this program reads {FORMAT}; save it anew"
         )
     words_WN = np.load(folder / "words.npy", mmap_mode="r" if mapped else None)
     ids = None
-    if about["ids"]:
+    if header["ids"]:
         ids = pq.read_table(folder / "ids.parquet")["id"].to_numpy()
         ids = ids.astype(np.str_) if ids.dtype == object else ids
-    shape = (-(-about["bits"] // 64), about["items"])
+    shape = (-(-header["bits"] // 64), header["items"])
     if (words_WN.shape, words_WN.dtype) != (shape, np.uint64) or (
-        ids is not None and len(ids) != about["items"]
+        ids is not None and len(ids) != header["items"]
     ):
         raise ValueError(
             f"{folder} is damaged: index.json says {shape} uint64 and as many ids, words.npy has "
             f"{words_WN.shape} {words_WN.dtype}"
         )
-    return Index.over(words_WN, about["bits"], ids)
+    return Index.over(words_WN, header["bits"], ids)
 
 
 def export_parquet(index: Index, path: Path) -> None:
-    """Write a table of `id` and `code` (packed bytes, most significant bit first).
+    """Write a Parquet table with the columns `id` and `code` (packed bytes, most significant bit first).
 
-    `bits` is in its metadata.
+    The code length is in the metadata of the table's schema, as `bits`.
     """
     bytes_per_code = hamming.width(index.bits)
     ids = pa.array(index.ids)
@@ -85,18 +93,19 @@ def export_parquet(index: Index, path: Path) -> None:
 
 
 def export_faiss(index: Index, path: Path) -> None:
-    """Write an `IndexBinaryFlat` that `faiss.read_index_binary` opens; ids are rows.
+    """Write a file that `faiss.read_index_binary` opens as an `IndexBinaryFlat`.
 
-    Bits are padded to whole bytes.
+    The ids in FAISS are the rows of the index, and the codes are padded to whole bytes.
     """
     with open(path, "wb") as file:
         write_faiss(index, file)
 
 
 def write_faiss(index: Index, file: BinaryIO) -> None:
-    """Write FAISS's own layout.
+    """Write the binary layout of FAISS's `IndexBinaryFlat` to an open file.
 
-    Fourcc, dimension, bytes per code, items, trained, metric (L2), then the codes.
+    The fields are: fourcc "IBxF", dimension (bits), bytes per code, number of items, whether trained, metric
+    (1: L2), number of bytes of all codes, then the codes.
     """
     bytes_per_code = hamming.width(index.bits)
     file.write(struct.pack("<4siiq?i", b"IBxF", 8 * bytes_per_code, bytes_per_code, len(index), True, 1))

@@ -1,9 +1,9 @@
-"""Compiled inner loops over packed codes.  Each has a readable NumPy counterpart that its tests compare with.
+"""Compiled inner loops over packed codes; the tests compare each with a readable version in NumPy.
 
-Codes come as structure of arrays, (W, N) words: one word of many codes lies side by side, so that the loops
-over items become vector instructions (XOR, AND, popcount).  The kernels release the interpreter lock; callers
-split the work over threads (`cmh.codes.threads`).  Compiled once per element type and cached on disk; all in
-one file, because the cache notices changes of a function's own file only.
+Codes are a structure of arrays, (W, N) words: the same word of neighbouring items is contiguous, so that the
+loops over items become vector instructions (XOR, AND, popcount).  The kernels release the interpreter lock;
+callers split the work over threads (`cmh.codes.threads`).  Kernels are compiled once per element type and
+cached on disk.  All are in one file, because the cache notices only changes of a function's own file.
 
 Shape suffixes: Q = queries, N = database items, W = words of 64 bits of a code, X = words of the labels,
 P = bytes of a code, T = items of a tile that fits the first-level cache, U = a part of it, D = distances,
@@ -23,13 +23,13 @@ Words = NDArray[np.uint64]
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Allowed = NDArray[np.bool_]
-"""(N,) which items may be found; empty: all of them."""
+"""Mask of the items that a search may return, (N,) bool; empty: all items."""
 
 COUNT_TILE = 4096
 SEARCH_TILE = 2048
 PART = 128
 FARTHEST_ROW = np.iinfo(np.int64).max
-_LANES = 4  # sub-histograms: neighbours with the same key do not wait for each other's increment
+_LANES = 4  # sub-histograms, so that neighbours with the same key do not wait for each other's increment
 
 
 def compiled(function: Function) -> Function:
@@ -46,14 +46,14 @@ def _popcount(context: Any, word: Any) -> Any:
 
 
 popcount: Any = intrinsic(_popcount)
-"""Set bits of an integer, by the processor's instruction (numba has none of its own)."""
+"""Number of set bits of an integer, by the processor's instruction, which numba itself does not offer."""
 
 
 @compiled
 def distances(
     query_W: Words, mask_W: Words, database_WN: Words, start: int, distance_T: NDArray[Any]
 ) -> None:
-    """Fill `distance_T` with Hamming distances, in the bits of the mask, to the items from `start` on."""
+    """Fill `distance_T` with Hamming distances, in the bits of the mask, to the items from row `start` on."""
     for w in range(len(query_W)):
         word, mask, row_T = query_W[w], mask_W[w], database_WN[w, start : start + len(distance_T)]
         if w == 0:
@@ -66,7 +66,7 @@ def distances(
 
 @compiled
 def mark_relevant(label_X: Words, labels_XN: Words, start: int, mark: int, key_T: NDArray[Any]) -> None:
-    """Set bit `mark` (a power of two) in the key of every item that shares a label."""
+    """Set bit `mark` (a power of two) in the key of every item that shares a label with the query."""
     for x in range(len(label_X)):
         word, row_T = label_X[x], labels_XN[x, start : start + len(key_T)]
         for t in range(len(key_T)):
@@ -75,7 +75,7 @@ def mark_relevant(label_X: Words, labels_XN: Words, start: int, mark: int, key_T
 
 @compiled
 def add_shared(label_X: Words, labels_XN: Words, start: int, mark: int, key_T: NDArray[Any]) -> None:
-    """Add `mark` to the key of every item once for each label it shares."""
+    """Add `mark` to the key of every item once for each label that it shares with the query."""
     for x in range(len(label_X)):
         word, row_T = label_X[x], labels_XN[x, start : start + len(key_T)]
         for t in range(len(key_T)):
@@ -84,15 +84,15 @@ def add_shared(label_X: Words, labels_XN: Words, start: int, mark: int, key_T: N
 
 @compiled
 def count_keys(key_T: NDArray[Any], histogram_SK: NDArray[np.uint32]) -> None:
-    """Add the keys to four interleaved histograms."""
+    """Count the keys in four interleaved histograms, whose sum is the histogram of all keys."""
     lane0, lane1, lane2, lane3 = histogram_SK[0], histogram_SK[1], histogram_SK[2], histogram_SK[3]
-    even = len(key_T) // _LANES * _LANES
-    for t in range(0, even, _LANES):
+    end = len(key_T) // _LANES * _LANES
+    for t in range(0, end, _LANES):
         lane0[key_T[t]] += np.uint32(1)
         lane1[key_T[t + 1]] += np.uint32(1)
         lane2[key_T[t + 2]] += np.uint32(1)
         lane3[key_T[t + 3]] += np.uint32(1)
-    for t in range(even, len(key_T)):
+    for t in range(end, len(key_T)):
         lane0[key_T[t]] += np.uint32(1)
 
 
@@ -106,11 +106,11 @@ def add_counts(
     key_T: NDArray[Any],
     counts_QGD: NDArray[np.int64],
 ) -> None:
-    """Add to counts_QGD the items with g shared labels (not graded: g = 1 for any) at distance d.
+    """Add to counts_QGD the number of items with g shared labels (not graded: g = 1 for any) at distance d.
 
-    Two stages per tile and query, because a loop that computes a distance and increments its counter is not
-    vectorised: first the keys g·mark + d, written by vector instructions into `key_T` (whose type must hold
-    G·mark), then the increments.
+    Each tile and query takes two stages, because a loop that both computes a distance and increments its
+    counter is not vectorised: vector instructions first write the keys g·mark + d into `key_T`, whose type
+    must hold G·mark; then the keys are counted.
     """
     queries, grades, distance_range = counts_QGD.shape
     items = database_WN.shape[1]
@@ -118,11 +118,11 @@ def add_counts(
     while mark < distance_range:
         mark *= 2
     histogram_QSK = np.zeros((queries, _LANES, grades * mark), np.uint32)
-    every_W = np.full(query_QW.shape[1], ~np.uint64(0), np.uint64)
+    all_bits_W = np.full(query_QW.shape[1], ~np.uint64(0), np.uint64)
     for start in range(0, items, len(key_T)):
         tile_T = key_T[: min(len(key_T), items - start)]
         for q in range(queries):
-            distances(query_QW[q], every_W, database_WN, start, tile_T)
+            distances(query_QW[q], all_bits_W, database_WN, start, tile_T)
             if graded:
                 add_shared(query_labels_QX[q], labels_XN, start, mark, tile_T)
             else:
@@ -147,14 +147,13 @@ def nearest(
     distance_Qk: NDArray[np.int64],
     row_Qk: Rows,
 ) -> None:
-    """Put the items of rows start...stop into the heaps wherever they are nearer, in the bits of the mask.
+    """Update the heaps of the k nearest items with the rows start...stop, comparing the bits of the mask.
 
-    A heap holds a query's k best so far; its root is the worst of them by distance, then by row.  Tiles are
-    compared with one query after another, so that they are read from memory once per group of queries.  Only
-    if the smallest distance of a tile, found by vector instructions, beats the root are its parts looked at,
-    in the same way, and then their items.
-
-    tile_T: scratch; its type must hold more than the largest distance.
+    The heap of a query holds its k nearest items so far; the root is the farthest of them by distance, then
+    by row.  Each tile is compared with one query after another, so that it is read from memory only once per
+    group of queries.  Vector instructions compute the smallest distance of a tile.  Only if it is below the
+    root's distance are the parts of the tile examined in the same way, and then the items of those parts.
+    `tile_T` is working memory; its type must hold more than the largest distance.
     """
     farthest = np.iinfo(tile_T.dtype).max
     for first in range(start, stop, len(tile_T)):
@@ -188,10 +187,10 @@ def nearest_weighted(
     distance_Qk: Floats,
     row_Qk: Rows,
 ) -> None:
-    """Find the nearest as `nearest` does, by the sum of the query's weights over the bits that differ.
+    """Update the heaps as `nearest` does, by the sum of the query's weights over the bits that differ.
 
-    The weights rounded down to multiples of `scale`, given as bit planes, bound the distance from below by a
-    few popcounts; what the bound does not rule out is measured exactly, by tables of the values of each byte.
+    Weights rounded down to multiples of `scale`, as bit planes, give a lower bound of the distance with a few
+    popcounts.  For items that the bound does not exclude, tables per byte value give the exact distance.
     """
     for first in range(start, stop, len(tile_T)):
         below_T = tile_T[: min(len(tile_T), stop - first)]
@@ -219,10 +218,10 @@ def nearest_weighted(
 def lower_bounds(
     query_W: Words, planes_VW: Words, database_WN: Words, start: int, below_T: NDArray[np.uint16]
 ) -> None:
-    """Sum over planes v 2^v times the differing bits in plane v, in steps of the query's scale."""
+    """Fill `below_T` with lower bounds of the distances, in units of scale: the sum of `steps` over words."""
     for w in range(len(query_W)):
         word, row_T = query_W[w], database_WN[w, start : start + len(below_T)]
-        # Six variables, not a loop over planes: they stay in registers, which makes it 1.7 times faster.
+        # Six variables instead of a loop over planes stay in registers, which is 1.7 times faster.
         v0, v1, v2 = planes_VW[0, w], planes_VW[1, w], planes_VW[2, w]
         v3, v4, v5 = planes_VW[3, w], planes_VW[4, w], planes_VW[5, w]
         if w == 0:
@@ -235,7 +234,7 @@ def lower_bounds(
 
 @compiled
 def steps(differing: Any, v0: Any, v1: Any, v2: Any, v3: Any, v4: Any, v5: Any) -> Any:
-    """Sum 2^v times the differing bits in plane v of one word."""
+    """Return, for one word, the sum over planes v of 2^v times the number of differing bits in plane v."""
     high = popcount(differing & v3) + 2 * (popcount(differing & v4) + 2 * popcount(differing & v5))
     return popcount(differing & v0) + 2 * (
         popcount(differing & v1) + 2 * (popcount(differing & v2) + 2 * high)
@@ -244,17 +243,17 @@ def steps(differing: Any, v0: Any, v1: Any, v2: Any, v3: Any, v4: Any, v5: Any) 
 
 @compiled
 def bound_in_steps(distance: float, scale: float) -> int:
-    """Return the most steps of `scale` that an item nearer than `distance` can have as lower bound."""
-    # The sums in double precision are off by less than 1e-12 of their value: look once more rather than miss.
+    """Return the largest lower bound, in units of `scale`, that an item nearer than `distance` can have."""
+    # Rounding changes the sums by less than 1e-12 of their value; the margin keeps it from excluding an item.
     return int(min(distance * (1 + 1e-12) / scale, 65534.0))
 
 
 @compiled
 def weighted_distance(query_W: Words, table_PX: Floats, database_WN: Words, row: int) -> float:
-    """Sum of the weights of the differing bits."""
+    """Return the sum of the weights of the bits that differ between a query and the item of a row."""
     total = 0.0
     for p in range(len(table_PX)):
-        # Words are little-endian: byte p of a code is byte p % 8 of word p // 8, lowest first.
+        # Words are little-endian: byte p of a code is byte p % 8 of word p // 8, the lowest byte first.
         differing = query_W[p // 8] ^ database_WN[p // 8, row]
         total += table_PX[p, (differing >> np.uint64(8 * (p % 8))) & np.uint64(0xFF)]
     return total
@@ -262,23 +261,23 @@ def weighted_distance(query_W: Words, table_PX: Floats, database_WN: Words, row:
 
 @compiled
 def exclude(near_T: NDArray[Any], allowed_T: Allowed, farthest: int) -> None:
-    """Put the items that may not be found farther away than anything."""
+    """Set the distance of the items that are not allowed to `farthest`."""
     for t in range(len(near_T)):
         near_T[t] = near_T[t] if allowed_T[t] else farthest
 
 
 @compiled
 def smallest(near_T: NDArray[Any]) -> Any:
-    """Return the smallest number."""
-    least = near_T[0]
+    """Return the smallest distance, in a loop that becomes vector instructions."""
+    minimum = near_T[0]
     for t in range(len(near_T)):
-        least = min(least, near_T[t])
-    return least
+        minimum = min(minimum, near_T[t])
+    return minimum
 
 
 @compiled
 def replace_worst(distance_k: NDArray[Any], row_k: Rows, distance: Any, row: int) -> None:
-    """Put an item in the place of the heap's root and restore the heap."""
+    """Replace the root of a heap by an item and restore the heap."""
     parent, size = 0, len(distance_k)
     while 2 * parent + 1 < size:
         child = 2 * parent + 1

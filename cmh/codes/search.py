@@ -1,4 +1,4 @@
-"""Exact search among packed codes: the k nearest items, ties by row, so that the answer is always the same.
+"""Exact search among packed codes: the k nearest items, ties by row, so that results are reproducible.
 
     index = Index(codes_NP, bits=64, ids=names)
     hits = index.search(query_QP, k=10)                                 # Hamming distance
@@ -8,7 +8,7 @@
     hits = index.search(query_QP, k=10, allowed_N=labels_NL[:, 3] > 0)  # among some items only
 
 Shape suffixes: Q = queries, N = database items, K = bits, P = bytes of a code, W = words of 64 bits,
-k = neighbours, C = room for items.
+k = neighbours, C = capacity (items that the array of words has room for).
 """
 
 from collections.abc import Callable
@@ -22,36 +22,37 @@ from cmh.codes import hamming, numba_kernels, query_weights
 from cmh.codes.hamming import Codes
 from cmh.codes.threads import chosen_threads, run
 
-_QUERIES_AT_ONCE = 64  # compare one tile of the database, once read, with so many queries
-_HEAP_ENTRIES = 1 << 20  # of one group of queries: bounds memory where k is large
+_QUERIES_AT_ONCE = 64  # queries that one tile of the database is compared with while it is in the cache
+_HEAP_ENTRIES = 1 << 20  # of one group of queries; limits the memory where k is large
 
 Rows = NDArray[np.int64]
 Scan = Callable[[slice, int, int, NDArray[Any], Rows], None]
-"""Put items start...stop into the heaps (distance, row) of some queries."""
+"""Function of (group, start, stop, distance_Qk, row_Qk) that compares a group of queries with the rows
+start...stop and updates the queries' heaps of nearest items."""
 
 
 class Hits(NamedTuple):
-    """The nearest items of each query, nearest first, of equal ones the lower row first; (Q, k) each."""
+    """The nearest items of each query, (Q, k) each, ordered by distance, then by row."""
 
     distance: NDArray[Any]
-    """int64 Hamming distances, or float64 weighted ones."""
+    """Hamming distances, int64, or weighted distances, float64."""
     row: Rows
     id: NDArray[Any]
 
 
 class Index:
-    """Codes, in memory or mapped from a file, and an id for each."""
+    """Packed codes, in memory or mapped from a file, with an id for each; it can be searched."""
 
     def __init__(self, codes_NP: Codes, bits: int, ids: ArrayLike | None = None) -> None:
-        """Take the codes as they are; nothing is copied.
+        """Index codes; they are copied into words.
 
         Args:
-            codes_NP: packed codes, uint8.
+            codes_NP: packed codes, (N, P) uint8.
             bits: length of a code.
-            ids: (N,) of any type; None: an item's id is its row.
+            ids: (N,) numbers, str or dates; None: an item's id is its row.
 
         Raises:
-            ValueError: if the codes are not of `bits` bits, or there is not one id for each.
+            ValueError: if the codes do not have `bits` bits, or the ids have another number or type.
         """
         hamming.check(codes_NP, bits)
         self.bits = bits
@@ -61,7 +62,7 @@ class Index:
 
     @classmethod
     def over(cls, words_WN: NDArray[np.uint64], bits: int, ids: NDArray[Any] | None) -> "Index":
-        """Return an index over words as `words_WN` gives them, such as a memory map; nothing is copied."""
+        """Return an index over words laid out as in `words_WN`, such as a memory map, without a copy."""
         index = cls(np.empty((0, hamming.width(bits)), np.uint8), bits)
         index._words_WC, index._items, index._ids = np.asarray(words_WN), words_WN.shape[1], ids
         return index
@@ -71,42 +72,49 @@ class Index:
 
     @property
     def ids(self) -> NDArray[Any]:
+        """The id of each item, (N,); its row where no ids were given."""
         return np.arange(self._items) if self._ids is None else self._ids
 
     @property
     def has_ids(self) -> bool:
-        """Whether the ids are others than the rows."""
+        """Whether the items have ids other than their rows."""
         return self._ids is not None
 
     @property
     def words_WN(self) -> NDArray[np.uint64]:
-        """The codes, word by word: the first word of every item, then the second."""
+        """The codes as (W, N) words: the first word of every item, then the second, and so on."""
         return self._words_WC[:, : self._items]
 
     def codes(self, rows: slice = slice(None)) -> Codes:
-        """Return packed codes (n, P) of some rows; a copy."""
+        """Return a copy of the packed codes of some rows, (n, P) uint8."""
         bytes_NP = np.ascontiguousarray(self.words_WN[:, rows].T).view(np.uint8)
         return np.ascontiguousarray(bytes_NP[:, : hamming.width(self.bits)])
 
     def append(self, codes_NP: Codes, ids: ArrayLike | None = None) -> None:
-        """Add items after the last row.  The codes move only when their room is used up, then doubled."""
+        """Add items after the last row.
+
+        When the array of words is full, its capacity is doubled; only then are the old codes copied.
+
+        Raises:
+            ValueError: if the codes have another length, or the ids another number or type than the index.
+        """
         hamming.check(codes_NP, self.bits)
         if (ids is not None) != self.has_ids:
             raise ValueError(
                 "give ids for all items of an index or for none; "
                 + ("this one has ids" if self.has_ids else "the ids of this one are its rows")
             )
-        added = None if ids is None else _checked_ids(ids, len(codes_NP))
-        if added is not None and added.dtype.kind != self.ids.dtype.kind:
-            # NumPy would turn all of them into a third type
-            raise ValueError(f"the ids of this index are {self.ids.dtype}, got {added.dtype}; convert them")
+        new_ids = None if ids is None else _checked_ids(ids, len(codes_NP))
+        if new_ids is not None and new_ids.dtype.kind != self.ids.dtype.kind:
+            # concatenating them would silently convert all ids, such as numbers to str
+            raise ValueError(f"the ids of this index are {self.ids.dtype}, got {new_ids.dtype}; convert them")
         total = self._items + len(codes_NP)
         if total > self._words_WC.shape[1] or not self._words_WC.flags.writeable:
-            roomy_WC = np.empty((len(self._words_WC), max(total, 2 * self._items)), np.uint64)
-            roomy_WC[:, : self._items] = self.words_WN
-            self._words_WC = roomy_WC
-        if added is not None:
-            self._ids = np.concatenate([self.ids, added])
+            larger_WC = np.empty((len(self._words_WC), max(total, 2 * self._items)), np.uint64)
+            larger_WC[:, : self._items] = self.words_WN
+            self._words_WC = larger_WC
+        if new_ids is not None:
+            self._ids = np.concatenate([self.ids, new_ids])
         self._words_WC[:, self._items : total] = hamming.words(codes_NP).T
         self._items = total
 
@@ -120,41 +128,42 @@ class Index:
         allowed_N: ArrayLike | None = None,
         threads: int | None = None,
     ) -> Hits:
-        """Return the k nearest items by Hamming distance; fewer columns where fewer items are allowed.
+        """Return the k nearest items by Hamming distance; all allowed items, if there are fewer than k.
 
         Args:
             query_QP: (Q, P) uint8, or (P,) for one query.
-            k: items to find for each query.
-            prefix: compare the first so many bits only.
+            k: number of items per query.
+            prefix: number of leading bits to compare; None: all bits.
             rerank: order the nearest `rerank` items of a prefix search by all bits and keep k of them.
-            allowed_N: (N,) bool, the items that may be found.
-            threads: None: as many as the environment grants.
+            allowed_N: (N,) bool, the items that a search may return; None: all.
+            threads: number of threads; None: the default of `cmh.codes.threads`.
 
         Raises:
-            ValueError: for impossible numbers, and codes of another length.
+            ValueError: if the queries have another code length, `k`, `prefix` or `rerank` is out of range,
+                or `allowed_N` allows no item.
         """
         query_QP = self._checked_queries(query_QP)
         allowed_N = self._checked_allowed(allowed_N)
-        kept = self._checked_k(k, allowed_N)
+        candidates = self._checked_k(k, allowed_N)
         if rerank is not None and (prefix is None or rerank < k):
             raise ValueError(f"rerank needs a prefix to choose by and at least k = {k} items, got {rerank}")
-        used = self.bits if prefix is None else prefix
-        if not 1 <= used <= self.bits:
+        length = self.bits if prefix is None else prefix
+        if not 1 <= length <= self.bits:
             raise ValueError(
-                f"a prefix of {used} bits was asked of codes of {self.bits} bits; ask for 1 or more"
+                f"a prefix of {length} bits was asked of codes of {self.bits} bits; ask for 1 or more"
             )
-        mask_W = hamming.words(hamming.pack(np.ones((1, used), bool)))[0]
+        mask_W = hamming.words(hamming.pack(np.ones((1, length), bool)))[0]
         query_QW = hamming.words(query_QP)[:, : len(mask_W)].copy()
-        tile_type = np.uint8 if used < 255 else np.uint16
+        tile_type = np.uint8 if length < 255 else np.uint16
 
-        def scan(some: slice, start: int, stop: int, distance_Qk: Any, row_Qk: Rows) -> None:
+        def scan(group: slice, start: int, stop: int, distance_Qk: Any, row_Qk: Rows) -> None:
             tile_T = np.empty(numba_kernels.SEARCH_TILE, tile_type)
             numba_kernels.nearest(
-                query_QW[some], mask_W, self._words_WC, allowed_N, start, stop, tile_T, distance_Qk, row_Qk
+                query_QW[group], mask_W, self._words_WC, allowed_N, start, stop, tile_T, distance_Qk, row_Qk
             )
 
-        kept = kept if rerank is None else self._checked_k(rerank, allowed_N)
-        distance_Qk, row_Qk = self._scan(scan, len(query_QW), kept, used + 1, threads)
+        candidates = candidates if rerank is None else self._checked_k(rerank, allowed_N)
+        distance_Qk, row_Qk = self._scan(scan, len(query_QW), candidates, length + 1, threads)
         if rerank is not None:
             distance_Qk, row_Qk = self._rerank(query_QP, row_Qk, k)
         return Hits(distance_Qk, row_Qk, row_Qk if self._ids is None else self._ids[row_Qk])
@@ -170,41 +179,45 @@ class Index:
     ) -> Hits:
         """Return the k nearest items by the sum of the query's weights over the bits that differ.
 
-        Distances are exact, float64.
-
-        For a real-valued query u against codes b, weights |u| order the items as the inner product u·b does.
+        Distances are exact, float64.  For a real-valued query u against codes b, the weights |u| rank the
+        items as the inner product u·b does.
 
         Args:
             query_QP: (Q, P) uint8, or (P,) for one query.
-            weight_QK: (Q, K), or (K,) for all queries alike; not negative.
-            k: items to find for each query.
-            allowed_N: (N,) bool, the items that may be found.
-            threads: None: as many as the environment grants.
+            weight_QK: (Q, K), or (K,) for the same weights in all queries; not negative.
+            k: number of items per query; all allowed items, if there are fewer.
+            allowed_N: (N,) bool, the items that a search may return; None: all.
+            threads: number of threads; None: the default of `cmh.codes.threads`.
+
+        Raises:
+            ValueError: if the queries or weights have another shape, a weight is negative, `k` is below 1, or
+                `allowed_N` allows no item.
         """
         query_QP = self._checked_queries(query_QP)
-        wanted = (len(query_QP), self.bits)
-        if np.shape(weight_QK) not in (wanted, wanted[1:]):
-            raise ValueError(f"weights are {wanted} or {wanted[1:]}, got shape {np.shape(weight_QK)}")
-        weight_QK = np.broadcast_to(query_weights.checked(weight_QK), wanted)
+        shape = (len(query_QP), self.bits)
+        if np.shape(weight_QK) not in (shape, shape[1:]):
+            raise ValueError(f"weights are {shape} or {shape[1:]}, got shape {np.shape(weight_QK)}")
+        weight_QK = np.broadcast_to(query_weights.checked(weight_QK), shape)
         query_QW, allowed_N = hamming.words(query_QP), self._checked_allowed(allowed_N)
 
-        def scan(some: slice, start: int, stop: int, distance_Qk: Any, row_Qk: Rows) -> None:
-            weights = query_weights.prepare(weight_QK[some])
+        def scan(group: slice, start: int, stop: int, distance_Qk: Any, row_Qk: Rows) -> None:
+            weights = query_weights.prepare(weight_QK[group])
             tile_T = np.empty(numba_kernels.SEARCH_TILE, np.uint16)
             numba_kernels.nearest_weighted(
-                query_QW[some], *weights, self._words_WC, allowed_N, start, stop, tile_T, distance_Qk, row_Qk
+                query_QW[group], *weights, self._words_WC, allowed_N, start, stop, tile_T, distance_Qk, row_Qk
             )
 
-        kept = self._checked_k(k, allowed_N)
-        distance_Qk, row_Qk = self._scan(scan, len(query_QW), kept, np.inf, threads)
+        count = self._checked_k(k, allowed_N)
+        distance_Qk, row_Qk = self._scan(scan, len(query_QW), count, np.inf, threads)
         return Hits(distance_Qk, row_Qk, row_Qk if self._ids is None else self._ids[row_Qk])
 
     def _scan(
         self, scan: Scan, queries: int, k: int, farthest: int | float, threads: int | None
     ) -> tuple[NDArray[Any], Rows]:
-        """Scan groups of queries on several threads.
+        """Return (distance, row), (Q, k) each, of the nearest items; several threads scan groups of queries.
 
-        Where there are too few groups for them, parts of the database are scanned in parallel too.
+        If there are fewer groups than threads, the database is divided into parts that run in parallel too.
+        `farthest` is a distance above all others, which the heaps start with.
         """
         threads = chosen_threads(threads)
         size = max(1, min(_QUERIES_AT_ONCE, _HEAP_ENTRIES // k, -(-queries // threads)))
@@ -219,12 +232,12 @@ class Index:
             return distance_Qk, row_Qk
 
         parts = list(pairwise(edges))
-        found = run(nearest, [(group, part) for group in groups for part in parts], threads)
-        merged = [_nearest_first(found[i : i + len(parts)], k) for i in range(0, len(found), len(parts))]
+        heaps = run(nearest, [(group, part) for group in groups for part in parts], threads)
+        merged = [_nearest_first(heaps[i : i + len(parts)], k) for i in range(0, len(heaps), len(parts))]
         return np.concatenate([d for d, _ in merged]), np.concatenate([r for _, r in merged])
 
     def _rerank(self, query_QP: Codes, row_Qk: Rows, k: int) -> tuple[NDArray[Any], Rows]:
-        """Order the candidates of each query by all bits."""
+        """Return the k nearest of each query's candidate rows, by the distance in all bits."""
         query_WQ = hamming.words(query_QP).T
         distance_Qk = np.zeros(row_Qk.shape, np.int64)
         for query_Q, word_N in zip(query_WQ, self.words_WN, strict=True):
@@ -232,6 +245,7 @@ class Index:
         return _nearest_first([(distance_Qk, row_Qk)], k)
 
     def _checked_queries(self, query_QP: Codes) -> Codes:
+        """Return the queries as (Q, P)."""
         query_QP = np.atleast_2d(query_QP)
         hamming.check(query_QP, self.bits, "queries")
         if len(query_QP) == 0:
@@ -239,6 +253,7 @@ class Index:
         return query_QP
 
     def _checked_k(self, k: int, allowed_N: NDArray[np.bool_]) -> int:
+        """Return k, but at most the number of allowed items."""
         eligible = int(allowed_N.sum()) if len(allowed_N) else self._items
         if k < 1 or eligible == 0:
             raise ValueError(
@@ -247,7 +262,7 @@ class Index:
         return min(k, eligible)
 
     def _checked_allowed(self, allowed_N: ArrayLike | None) -> NDArray[np.bool_]:
-        """Return the mask as the kernels take it, empty for all."""
+        """Return the mask in the form that the kernels take: an empty one allows all items."""
         if allowed_N is None:
             return np.empty(0, np.bool_)
         allowed_N = np.asarray(allowed_N)
@@ -260,6 +275,7 @@ class Index:
 
 
 def _checked_ids(ids: ArrayLike, items: int) -> NDArray[Any]:
+    """Return the ids as an array."""
     ids = np.asarray(ids)
     if ids.shape != (items,) or ids.dtype.kind not in "iufUM":
         raise ValueError(
@@ -270,7 +286,7 @@ def _checked_ids(ids: ArrayLike, items: int) -> NDArray[Any]:
 
 
 def _nearest_first(parts: list[tuple[NDArray[Any], Rows]], k: int) -> tuple[NDArray[Any], Rows]:
-    """Return the k nearest of the candidates of several parts of the database, by distance, then row."""
+    """Merge (distance, row) of several parts of the database into the k nearest, by distance, then row."""
     distance_Qc, row_Qc = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
     order_Qk = np.lexsort((row_Qc, distance_Qc), axis=1)[:, :k]
     return np.take_along_axis(distance_Qc, order_Qk, axis=1), np.take_along_axis(row_Qc, order_Qk, axis=1)

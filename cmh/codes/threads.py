@@ -1,7 +1,7 @@
-"""Independent pieces of work on several threads, for kernels that release the interpreter lock.
+"""Run independent pieces of work on several threads, for kernels that release the interpreter lock.
 
-The number of threads is that of `OMP_NUM_THREADS`, which torch and Dask's workers follow too, else the CPUs
-this process may use.
+The default number of threads is the value of `OMP_NUM_THREADS`, which torch and Dask's workers follow too;
+if it is not set, the number of CPUs that this process may use.
 """
 
 import os
@@ -15,10 +15,10 @@ Result = TypeVar("Result")
 
 
 def chosen_threads(threads: int | None) -> int:
-    """Return `threads`, or where the caller does not say (None) as many as the environment grants.
+    """Return the number of threads to use: `threads`, or for None the default of this module.
 
     Raises:
-        ValueError: for less than one.
+        ValueError: if `threads` is below 1.
     """
     if threads is None:
         setting = os.environ.get("OMP_NUM_THREADS", "")
@@ -29,7 +29,17 @@ def chosen_threads(threads: int | None) -> int:
 
 
 def run(work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None) -> list[Result]:
-    """Return `[work(item) for item in items]`, on so many threads.  Raises whatever `work` raises."""
+    """Return `[work(item) for item in items]`, computed on several threads.
+
+    Args:
+        work: the function to call for each item.
+        items: the inputs; the results have their order.
+        threads: number of threads; None: the default of this module.
+
+    Raises:
+        Exception: any exception that `work` raises.
+        ValueError: if `threads` is below 1.
+    """
     threads, items = chosen_threads(threads), list(items)
     if threads == 1 or len(items) == 1:
         return [work(item) for item in items]
@@ -38,8 +48,9 @@ def run(work: Callable[[Item], Result], items: Iterable[Item], threads: int | No
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return a pool of this many threads; one is kept for each number."""
     return ThreadPoolExecutor(threads, thread_name_prefix="cmh")
 
 
-# A forked child inherits the pool but not its threads; it has to start its own.
+# A forked child inherits the pool but not its threads, so it must create a pool of its own.
 os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -13,7 +13,7 @@ Rules = Mapping[str, Mapping[str, Sequence[str]]]
 
 
 def assign(traits: Sequence[Traits], rules: Rules) -> tuple[list[str], NDArray[np.uint8]]:
-    """Return names of the labels, and (N, L) uint8.  Labels that no record earns are left out.
+    """Return the names of the labels, and (N, L) uint8.  Labels that no record earns are left out.
 
     `rules`: label → {trait: values}; a record earns the label if any of its traits has any of the values.
     Without rules a record's labels are its own trait "labels", in alphabetical order.

@@ -1,4 +1,4 @@
-"""What readers give: records of images and texts, or a table of features that the dataset brings.
+"""The two results of readers: records of images and texts, or a table of features from the publisher.
 
 Shape suffixes: N = items, F = image features, D = text features, L = labels.
 """
@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-REVISION = 1  # raise it when datasets that bring features come out otherwise: readers, published splits
-_LISTED = 3  # bad items named in an error
+REVISION = 1  # increase it when a change of a reader or of `splits.published` alters datasets of features
+_LISTED = 3  # faulty items whose ids an error shows
 
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """All items, in the publisher's order.
+    """Features, labels and publisher's split of all items of a dataset, in the publisher's order.
 
     Raises:
-        ValueError: lengths that differ, numbers that are not finite, items without labels, an id twice.
+        ValueError: if lengths differ, features are not finite, an item has no label, an id occurs twice, or
+            all items or none are queries.
     """
 
     id: tuple[str, ...]
@@ -26,7 +27,7 @@ class FeatureTable:
     text: NDArray[np.float32]  # (N, D)
     label: NDArray[np.uint8]  # (N, L) multi-hot
     labels: tuple[str, ...]  # names of the L labels
-    query: NDArray[np.bool_]  # (N,) the publisher's test items
+    query: NDArray[np.bool_]  # (N,) True for the publisher's test items
 
     def __post_init__(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in ("id", "image", "text", "label", "query")}
@@ -36,27 +37,33 @@ class FeatureTable:
             raise ValueError(f"{self.label.shape[1]} columns of labels have {len(self.labels)} names")
         if len(set(self.id)) != len(self.id):
             raise ValueError("the ids of two items are the same; each item needs its own")
-        for what, good_N in (
+        for fault, valid_N in (
             ("image features that are not finite", np.isfinite(self.image).all(axis=1)),
             ("text features that are not finite", np.isfinite(self.text).all(axis=1)),
             ("no label", self.label.any(axis=1)),
         ):
-            bad = np.flatnonzero(~good_N)
-            if len(bad):
-                named = ", ".join(self.id[row] for row in bad[:_LISTED])
-                raise ValueError(f"{len(bad)} items have {what}, such as {named}; mend or remove them")
+            rows = np.flatnonzero(~valid_N)
+            if len(rows):
+                examples = ", ".join(self.id[row] for row in rows[:_LISTED])
+                raise ValueError(f"{len(rows)} items have {fault}, such as {examples}; mend or remove them")
         if self.query.all() or not self.query.any():
             raise ValueError("the publisher's split has no queries, or no others; look at the source files")
 
 
 @dataclass(frozen=True)
 class Record:
-    """One image–text pair as its publisher has it.
+    """One image–text pair as published.
 
-    `group`: records of one group never come on different sides of a split.
-    `traits`: what label rules look at, e.g. {"subgroups": ("food-fruit",), "tags": ("red", "sweet")}; labels
-    that the publisher gives are the trait "labels".
-    `image`: gives the encoded bytes; may raise OSError or ValueError, which rejects this record only.
+    Attributes:
+        id: identifier of the pair, unique in the dataset.
+        source: origin of the pair within the dataset, such as a vendor or a part of the publisher's files.
+        group: records of one group always stay on the same side of a split.
+        text: the text, not yet split into words.
+        media_type: MIME type of the image, such as "image/svg+xml".
+        image: function that returns the encoded bytes; if it raises OSError or ValueError, only this record
+            is rejected.
+        traits: properties that label rules test, e.g. {"subgroups": ("food-fruit",), "tags": ("red",
+            "sweet")}; the publisher's own labels are the trait "labels".
     """
 
     id: str

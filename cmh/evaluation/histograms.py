@@ -167,7 +167,7 @@ def numpy_histograms(
 
 
 def pack_labels(labels_NL: ArrayLike) -> Codes:
-    """Return Multi-hot labels (N, L) of any number type → (N, B) bytes of bits."""
+    """Pack multi-hot labels (N, L) of any number type into (N, B) bytes of bits."""
     return np.packbits(np.asarray(labels_NL) > 0, axis=1)
 
 

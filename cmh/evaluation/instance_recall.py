@@ -39,7 +39,7 @@ def instance_recall(query_QP: Codes, gallery_QP: Codes, ks: Sequence[int] = KS) 
 
 
 def _ranks(query_QP: Codes, gallery_QP: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return items nearer than the pair, and items at its distance."""
+    """Return the items nearer than the pair, and items at its distance."""
     if query_QP.shape != gallery_QP.shape:
         raise ValueError(
             f"each query has its pair in the same row of the gallery, got codes {query_QP.shape} and "

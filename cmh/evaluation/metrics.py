@@ -1,4 +1,4 @@
-"""RetrievalScores metrics, all computed from counts per Hamming distance (`cmh.evaluation.histograms`).
+"""Retrieval metrics, all computed from counts per Hamming distance (`cmh.evaluation.histograms`).
 
 Items at the same distance are tied.  What depends on their order (average precision, precision@k, NDCG) is
 given as the *expectation over all orders of the ties*, so it does not depend on the order of the database;
@@ -8,7 +8,7 @@ best and worst order are there too.  Database order, as a stable sort gives it, 
 A query with no relevant item scores 0 in every metric; `RetrievalScores.without_relevant` says how many there
 are, and `evaluate(..., zero="skip")` leaves them out of the means.
 
-Source of the expectations: McSherry and Najork, Computing Information RetrievalScores Performance Measures
+Source of the expectations: McSherry and Najork, Computing Information Retrieval Performance Measures
 Efficiently in the Presence of Tied Scores, ECIR 2008.
 
 Shape suffixes: Q = queries, N = database, P = bytes of a packed code, L = labels, D = bits + 1 distances.
@@ -136,11 +136,11 @@ class RetrievalScores:
         return interval(average_precision(self._used, k), seed=seed)
 
     def precision_at(self, k: int) -> float:
-        """Return share of relevant items among the first k ranks; of k even where the database is smaller."""
+        """Return the share of relevant items among the first k ranks, of k even in a smaller database."""
         return float(precision_at(self._used, k).mean())
 
     def recall_at(self, k: int) -> float:
-        """Return share of the relevant items that is among the first k ranks."""
+        """Return the share of the relevant items that is among the first k ranks."""
         return float(recall_at(self._used, k).mean())
 
     @cached_property
@@ -199,7 +199,7 @@ def precision_at(counts: Histograms, k: int | NDArray[np.int64]) -> Scores:
 
 
 def recall_at(counts: Histograms, k: int) -> Scores:
-    """Return expected recall (Q,) of the first k ranks."""
+    """Return the expected recall (Q,) of the first k ranks."""
     limit = _rank_limit(counts, k)
     return _relevant_within(counts, np.full(len(counts.all_QD), limit)) / np.maximum(counts.relevant_Q, 1)
 
@@ -216,7 +216,7 @@ def radius_precision_recall(counts: Histograms) -> tuple[Scores, Scores]:
 
 
 def pr_by_radius(counts: Histograms) -> Curve:
-    """Return mean precision and recall within each radius, (D,) each.
+    """Return the mean precision and recall within each radius, (D,) each.
 
     Precision is the mean over the queries that find anything within the radius (it is undefined for the
     others; `lookup` tells how many those are), and NaN where no query does.
@@ -258,7 +258,7 @@ def lookup(counts: Histograms, radius: int) -> Lookup:
 
 
 def interval(score_Q: Scores, *, resamples: int = 1000, seed: int = 0) -> Interval:
-    """Return mean of `score_Q` and its 95% percentile bootstrap interval, queries drawn with replacement."""
+    """Return the mean of `score_Q` with its 95% percentile bootstrap interval over queries."""
     rng = np.random.default_rng(seed)
     queries = len(score_Q)
     means = [score_Q[rng.integers(queries, size=queries)].mean() for _ in range(resamples)]
@@ -275,7 +275,7 @@ def _rank_limit(counts: Histograms, k: int | None) -> int:
 
 
 def _before(counts_QD: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return items nearer than each distance."""
+    """Return the items nearer than each distance."""
     return counts_QD.cumsum(axis=1) - counts_QD
 
 
@@ -289,7 +289,7 @@ def _harmonic_step(start_QD: NDArray[np.int64], step_QD: NDArray[np.int64]) -> S
 
 
 def _relevant_within(counts: Histograms, k_Q: NDArray[np.int64]) -> Scores:
-    """Return expected number of relevant items among the first k ranks."""
+    """Return the expected number of relevant items among the first k ranks."""
     ranks_QD = np.clip(k_Q[:, None] - _before(counts.all_QD), 0, counts.all_QD)
     expected_Q: Scores = (counts.relevant_QD * (ranks_QD / np.maximum(counts.all_QD, 1))).sum(axis=1)
     return expected_Q

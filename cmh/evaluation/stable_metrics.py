@@ -113,7 +113,7 @@ def first_k_relevant(rank_R: Ranks, k: int) -> float:
 
 
 def precision_at(rank_R: Ranks, k: int) -> float:
-    """Return share of relevant items among the first k ranks."""
+    """Return the share of relevant items among the first k ranks."""
     return float((rank_R <= k).sum() / k)
 
 

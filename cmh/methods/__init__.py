@@ -12,7 +12,7 @@ from cmh.hashing.method import Method
 
 
 def available() -> list[str]:
-    """Return names of all methods, sorted."""
+    """Return the names of all methods, sorted."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 

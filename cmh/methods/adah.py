@@ -152,7 +152,7 @@ class ADAH(Method):
         return codes
 
     def loss(self, phase: str, codes: Tensor, batch: Batch, memory: CodeMemory) -> dict[str, Tensor]:
-        """Return Eq. 8: all six ranking losses, to be minimised; eq. 9: minus the two of unattended codes."""
+        """Return all six ranking losses (eq. 8), or minus the two of unattended codes (eq. 9)."""
         everyone, s_BB = whole_batch(codes, batch)
         margin = self.config.margin * math.sqrt(codes.shape[-1])
 

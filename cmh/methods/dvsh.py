@@ -114,7 +114,7 @@ class DVSH(Method):
         return f_BK.tanh()
 
     def encode_text(self, text_BD: Tensor) -> Tensor:
-        """Return text_BD: word numbers (B, T), as `transforms.sequences` gives them."""
+        """Encode word numbers (B, T), as `cmh.data.texts.sequences` gives them."""
         u_BK: Tensor = self.text_tower(text_BD)
         return u_BK
 

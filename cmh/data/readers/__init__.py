@@ -16,7 +16,7 @@ from cmh.data.records import FeatureTable, Record
 
 
 class Reader(Protocol):
-    """What a module of this package offers; or it is a `VectorReader`."""
+    """What a module of this package offers; unless it is a `FeatureReader`."""
 
     def read(self, sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]: ...
 
@@ -28,7 +28,7 @@ class FeatureReader(Protocol):
 
 
 def available() -> list[str]:
-    """Return names of the readers.
+    """Return the names of the readers.
 
     >>> {"emoji", "folder"} <= set(available())
     True
@@ -51,7 +51,7 @@ def brings_features(name: str) -> bool:
     """Return whether the datasets of this reader are features; then `load_features` it.
 
     Raises:
-        ValueError: there is no such reader.
+        ValueError: if there is no such reader.
     """
     return hasattr(_module(name), "vectors")
 

@@ -50,7 +50,7 @@ def _text(description: str) -> str:
 
 
 def _labels(regions: Path) -> dict[str, set[str]]:
-    """Return number of a photo → its labels."""
+    """Return the number of a photo → its labels."""
     found: dict[str, set[str]] = defaultdict(set)
     lists = archives.matching(archives.listing(regions), r"(\d+/labels)\.txt", str(regions))
     for name, read in lists.items():

@@ -52,7 +52,7 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
 
 
 def _labels(annotations: Path, names: list[str]) -> dict[str, list[str]]:
-    """Return number of a photo → its labels."""
+    """Return the number of a photo → its labels."""
     lists = archives.matching(archives.listing(annotations), r"([a-z_]+)\.txt", str(annotations))
     found: dict[str, list[str]] = {}
     for name in names:
