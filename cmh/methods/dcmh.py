@@ -63,8 +63,8 @@ class DCMH(LinearTowers):
     """Image: last stage, average, linear.  Text: linear, ReLU, linear."""
 
     config: Config
-    # SHORT was chosen on emoji by validation MAP.  relevant_weight: with many labels few pairs are relevant, and
-    # without a weight their terms are lost in the sum.  eta: in batches of 64 the balance term measures
+    # SHORT was chosen on emoji by validation MAP.  relevant_weight: with many labels few pairs are relevant;
+    # unweighted, their terms are lost in the sum.  eta: in batches of 64 the balance term measures
     # mostly chance; at its full weight the codes hardly learn.
     SHORT = MappingProxyType(
         {"hidden": 1024, "lr": 3e-3, "decay": 0.03, "relevant_weight": "balanced", "eta": 0.1}

@@ -57,8 +57,8 @@ class PRDH(LinearTowers):
     """Image: last stage, average, linear.  Text: linear, ReLU, linear."""
 
     config: Config
-    # SHORT was chosen on emoji by validation MAP.  relevant_weight: with many labels few pairs are relevant, and
-    # without a weight their terms are lost in the sum.  gamma: in batches of 64 the balance term measures
+    # SHORT was chosen on emoji by validation MAP.  relevant_weight: with many labels few pairs are relevant;
+    # unweighted, their terms are lost in the sum.  gamma: in batches of 64 the balance term measures
     # mostly chance; at its full weight the codes hardly learn.
     SHORT = MappingProxyType(
         {"hidden": 1024, "lr": 1e-3, "decay": 0.03, "relevant_weight": "balanced", "gamma": 0.01}
