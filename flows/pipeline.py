@@ -5,7 +5,7 @@ yet; `plan` only looks it up.  To add a stage, write its file in `flows/stages` 
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prefect import flow
@@ -200,16 +200,21 @@ def _chain(run: Run, resources: Resources, until: str) -> list[Done]:
 def _each(place: Place, run: Run, until: str) -> Iterator[Done]:
     """Make one artifact after the other."""
     refs: dict[str, Ref] = {}
-    for stage in stages(run, until):
+    wanted = stages(run, until)
+    for stage in wanted:
         began = time.perf_counter()
         target = stage.target(run, refs)
         cached = artifacts.lookup(place.store, target) is not None
         refs[stage.kind] = stage.make(place, target, run, refs)
         yield Done(refs[stage.kind], "cached" if cached else "computed", time.perf_counter() - began)
-        if stage.kind == "dataset":
+        if stage.kind == "dataset" and _trains(wanted):
             preflight.check_dataset(place.store, refs["dataset"], run)
         if stage.kind == "report":
             prefect_ui.report(place.store, refs["report"])
+
+
+def _trains(wanted: Sequence[Stage]) -> bool:
+    return any(stage.kind == "model" for stage in wanted)
 
 
 def plan(experiment: Experiment, resources: Resources, until: str = "report") -> list[Planned]:
@@ -236,6 +241,6 @@ def plan_resolved(run: Run, until: str = "report") -> list[Planned]:
         refs[stage.kind] = ref
         files = artifacts.open_artifact(store, ref).files
         planned.append(Planned(stage.kind, "cached", ref.address, sum(file.size for file in files.values())))
-        if stage.kind == "dataset":
+        if stage.kind == "dataset" and _trains(wanted):
             preflight.check_dataset(store, ref, run)
     return planned + [Planned(stage.kind, "to compute") for stage in wanted[len(planned) :]]

@@ -40,8 +40,9 @@ def pack(codes_NK: ArrayLike) -> Codes:
         (N, P) uint8.
 
     Raises:
-        ValueError: if the codes do not have two dimensions, contain NaN, or are ambiguous: unsigned integers,
-            or integers that are all 0 or 1 (pass `codes > 0` if they are bits).
+        ValueError: if the codes do not have two dimensions, contain NaN, or look like bits or probabilities,
+            whose signs say nothing: unsigned integers, numbers that are all 0 or 1, or 32 floats and more
+            that are all within [0, 1] (pass `codes > 0`, of probabilities `codes > 0.5`).
     """
     codes_NK = np.asarray(codes_NK)
     if codes_NK.ndim != 2:
@@ -50,13 +51,24 @@ def pack(codes_NK: ArrayLike) -> Codes:
     if codes_NK.dtype == np.bool_:
         return np.packbits(codes_NK, axis=1)
     kind = codes_NK.dtype.kind
-    if kind not in "if" or (kind == "i" and not codes_NK.all() and {*np.unique(codes_NK)} <= {0, 1}):
+    if kind not in "if":
         raise ValueError(
-            "codes are bool, or signed numbers of which the sign counts, got "
-            f"{codes_NK.dtype}{' of 0 and 1' if kind == 'i' else ''}; for 0/1 bits pass codes > 0"
+            f"codes are bool, or signed numbers of which the sign counts, got {codes_NK.dtype}; for 0/1 bits "
+            "pass codes > 0"
         )
     if np.isnan(codes_NK).any():
         raise ValueError("codes contain NaN, which has no sign; look for where the model produced it")
+    if codes_NK.size and codes_NK.min() >= 0 and codes_NK.max() <= 1:
+        if not codes_NK.all() and ((codes_NK == 0) | (codes_NK == 1)).all():
+            raise ValueError(
+                "codes are bool, or signed numbers of which the sign counts, got numbers of 0 and 1; for "
+                "0/1 bits pass codes > 0"
+            )
+        if kind == "f" and codes_NK.size >= 32 and (codes_NK < 1).any():  # by chance, 1 in 2^32
+            raise ValueError(
+                "codes are signed numbers of which the sign counts, got floats that are all within [0, 1]; "
+                "for probabilities, such as a sigmoid gives, pass codes > 0.5"
+            )
     return np.packbits(codes_NK >= 0, axis=1)
 
 

@@ -275,8 +275,12 @@ class Index:
 
 
 def _checked_ids(ids: ArrayLike, items: int) -> NDArray[Any]:
-    """Return the ids as an array."""
+    """Return the ids as an array of numbers, str or dates; those of pandas come as objects."""
     ids = np.asarray(ids)
+    if ids.dtype == object and any(
+        all(isinstance(one, kind) for one in ids.flat) for kind in (str, int | np.integer)
+    ):
+        ids = np.array(ids.tolist())
     if ids.shape != (items,) or ids.dtype.kind not in "iufUM":
         raise ValueError(
             f"{items} codes need as many ids, all of them numbers, str or dates, "

@@ -37,6 +37,10 @@ class Items:
         part = slice(start, None, step)
         return Items(tuple(a[part] for a in self.image), self.text[part], self.label[part], self.row[part])
 
+    def take(self, rows: NDArray[np.int64]) -> "Items":
+        """Return a copy of these rows."""
+        return Items(tuple(a[rows] for a in self.image), self.text[rows], self.label[rows], self.row[rows])
+
     @property
     def image_channels(self) -> tuple[int, ...]:
         """Channels of each image array: (3,) for images, one per stage for features."""

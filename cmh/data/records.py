@@ -64,6 +64,8 @@ class Record:
             is rejected.
         traits: properties that label rules test, e.g. {"subgroups": ("food-fruit",), "tags": ("red",
             "sweet")}; the publisher's own labels are the trait "labels".
+        image_id: identifier of the image, the same for all records that share it; "": the record's id.
+        split: train, query, database or validation, where the source says so; "" where it does not.
     """
 
     id: str
@@ -73,3 +75,10 @@ class Record:
     media_type: str
     image: Callable[[], bytes] = field(repr=False)
     traits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    image_id: str = ""
+    split: str = ""
+
+    @property
+    def image_name(self) -> str:
+        """Identifier of the image."""
+        return self.image_id or self.id

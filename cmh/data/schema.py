@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import zarr
 
-DATASET_REVISION = 2  # raise it when texts, words, labels or splits come out otherwise
+DATASET_REVISION = 3  # raise it when texts, words, labels or splits come out otherwise
 
 
 @dataclass(frozen=True)

@@ -64,3 +64,48 @@ def published(query_N: NDArray[np.bool_], validation: float, seed: int) -> dict[
         "train": np.sort(drawn[count:]),
         "validation": np.sort(drawn[:count]),
     }
+
+
+def given(
+    split: Sequence[str], groups: Sequence[str], *, validation: float, seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """Return ascending rows of a split that the data itself states; the database is all but the queries.
+
+    Args:
+        split: query, train, validation or database, of each item.
+        groups: the group of each item.
+        validation: share of the training groups that becomes the validation set where the data has none.
+        seed: of that draw.
+
+    Raises:
+        ValueError: if there are no queries or no training items.
+
+    >>> rows = given(["train", "train", "query", "database"], ["a", "b", "c", "d"], validation=0.5, seed=0)
+    >>> {name: rows.tolist() for name, rows in rows.items()}
+    {'query': [2], 'database': [0, 1, 3], 'train': [1], 'validation': [0]}
+    """
+    name_N, group_N = np.asarray(split), np.asarray(groups)
+    rows = {name: np.flatnonzero(name_N == name) for name in ("query", "train", "validation")}
+    for name in ("query", "train"):
+        if not len(rows[name]):
+            raise ValueError(
+                f"no item has the split {name}; there are {', '.join(sorted(set(split)))}: a split needs "
+                "items to train on and items to test with"
+            )
+    if not len(rows["validation"]):
+        names = np.unique(group_N[rows["train"]])
+        count = max(1, round(validation * len(names))) if validation else 0
+        if count >= len(names) > 0:
+            raise ValueError(
+                f"{len(names)} groups to train on cannot be split into training and validation set"
+            )
+        drawn = np.isin(group_N, np.random.default_rng(seed).permutation(names)[:count]) & (name_N == "train")
+        rows["train"], rows["validation"] = (
+            np.flatnonzero((name_N == "train") & ~drawn), np.flatnonzero(drawn),
+        )  # fmt: skip
+    return {
+        "query": rows["query"],
+        "database": np.flatnonzero(name_N != "query"),
+        "train": rows["train"],
+        "validation": rows["validation"],
+    }

@@ -4,14 +4,27 @@ Shape suffixes: N = texts, D = words of the vocabulary, T = words of a sequence.
 """
 
 import hashlib
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
-WORD = r"(?u)[^\W_]+"  # letters and digits of any script; one character is a word too ("x", "5", "火")
+# A word: letters and digits of any script, with the marks that belong to them, such as vowel signs.
+_WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*")
+# Scripts without spaces between words: each ideogram counts as a word, of the others each pair of characters.
+_IDEOGRAM = r"\p{Han}\p{M}*"
+_UNSPACED = r"[\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
+_PIECE = regex.compile(
+    rf"(?P<ideogram>{_IDEOGRAM})|(?P<unspaced>(?:{_UNSPACED})+)|(?:(?!{_IDEOGRAM}|{_UNSPACED}).)+"
+)
+_CHARACTER = regex.compile(r".\p{M}*")
+# Accents are dropped where they hardly change a word; elsewhere marks tell words apart (が and か, й and и).
+_ACCENTED = regex.compile(r"([\p{Latin}\p{Greek}])\p{M}+")
 
 
 def drop_words(text: str, share: float, *, seed: int, key: str) -> str:
@@ -28,22 +41,51 @@ def drop_words(text: str, share: float, *, seed: int, key: str) -> str:
     >>> drop_words("red sweet round fruit", 0.5, seed=0, key="apple")
     'red sweet'
     """
-    words = text.split()
-    if share == 0 or len(words) < 2:
+    parts = text.split()
+    if share == 0 or len(parts) < 2:
         return text
     digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
     random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-    mask = random.random(len(words)) >= share
-    mask[random.integers(len(words))] |= not mask.any()
-    return " ".join(word for word, keep in zip(words, mask, strict=True) if keep)
+    mask = random.random(len(parts)) >= share
+    mask[random.integers(len(parts))] |= not mask.any()
+    return " ".join(part for part, keep in zip(parts, mask, strict=True) if keep)
+
+
+def words(text: str) -> list[str]:
+    """Split a text into its words, in lower case and without the accents of Latin and Greek letters.
+
+    Scripts without spaces are cut finer: Chinese characters one by one; kana, Thai, Lao, Khmer and Burmese in
+    overlapping pairs of characters, each with its vowel signs.
+
+    >>> words("Crème brûlée, 2 of 3: x_y")
+    ['creme', 'brulee', '2', 'of', '3', 'x', 'y']
+    >>> words("हिन्दी में")
+    ['हिन्दी', 'में']
+    >>> words("红苹果 りんご")
+    ['红', '苹', '果', 'りん', 'んご']
+    """
+    without_accents = _ACCENTED.sub(r"\1", unicodedata.normalize("NFKD", text.lower()))
+    plain = unicodedata.normalize("NFC", without_accents)
+    return [part for word in _WORD.findall(plain) for part in _parts(word)]
+
+
+def _parts(word: str) -> Iterator[str]:
+    if word.isascii():
+        yield word
+        return
+    for piece in _PIECE.finditer(word):
+        if piece["unspaced"] is None:
+            yield piece.group()
+            continue
+        characters = _CHARACTER.findall(piece.group())
+        pairs = ["".join(pair) for pair in pairwise(characters)]
+        yield from pairs or characters
 
 
 def vectorizer(
     vocabulary: Sequence[str] | None = None, *, min_df: int = 1, max_features: int | None = None
 ) -> CountVectorizer:
-    """Return the text analyser that both preprocessing and models use.
-
-    It converts texts to lower case, removes accents, and splits them into words by `WORD`.
+    """Return scikit-learn's counter of words, which splits texts as `words` does.
 
     Args:
         vocabulary: the words to count, in this order; None: `fit` chooses them from its texts.
@@ -52,9 +94,7 @@ def vectorizer(
             order; None: no limit.
     """
     return CountVectorizer(
-        lowercase=True,
-        strip_accents="unicode",
-        token_pattern=WORD,
+        analyzer=words,
         vocabulary=None if vocabulary is None else list(vocabulary),
         min_df=min_df,
         max_features=max_features,
@@ -90,10 +130,9 @@ def sequences(texts: Sequence[str], vocabulary: Sequence[str], length: int) -> N
     array([[3, 3, 1, 0],
            [2, 0, 0, 0]], dtype=int32)
     """
-    analyse = vectorizer().build_analyzer()
     number_of = {word: number for number, word in enumerate(vocabulary, start=1)}
     tokens_NT = np.zeros((len(texts), length), np.int32)
     for row_T, text in zip(tokens_NT, texts, strict=True):
-        numbers = [number_of[word] for word in analyse(text) if word in number_of][:length]
+        numbers = [number_of[word] for word in words(text) if word in number_of][:length]
         row_T[: len(numbers)] = numbers
     return tokens_NT

@@ -171,6 +171,34 @@ def pack_labels(labels_NL: ArrayLike) -> Codes:
     return np.packbits(np.asarray(labels_NL) > 0, axis=1)
 
 
+def check_labels(labels_NL: ArrayLike, side: str) -> None:
+    """Refuse labels that are not multi-hot: their figures would look plausible and be wrong.
+
+    Raises:
+        ValueError: unless the labels are (items, labels), of bool or of the numbers 0 and 1 (or -1 and 1).
+    """
+    values_NL = np.asarray(labels_NL)
+    if values_NL.ndim != 2 or values_NL.shape[1] == 0:
+        raise ValueError(f"{side} labels are multi-hot (items, labels), got shape {values_NL.shape}")
+    if values_NL.dtype == np.bool_:
+        return
+    if values_NL.shape[1] == 1:
+        raise ValueError(
+            f"{side} labels are one column of {values_NL.dtype}: if it holds class numbers, make multi-hot "
+            "labels of them (labels == classes); if it says whether items have the one label, pass it as bool"
+        )
+    if values_NL.dtype.kind not in "iuf":
+        raise ValueError(f"{side} labels are bool or numbers 0 and 1, got {values_NL.dtype}")
+    if np.isnan(values_NL).any():
+        raise ValueError(f"{side} labels contain NaN; say 0 where an item does not have a label")
+    if not ((values_NL == 0) | (abs(values_NL) == 1)).all():
+        odd = values_NL[(values_NL != 0) & (abs(values_NL) != 1)][0]
+        raise ValueError(
+            f"{side} labels are multi-hot, 0 or 1, got {odd} among them; of class numbers make them with "
+            "labels[:, None] == classes, of probabilities with labels > threshold"
+        )
+
+
 def blocks(codes_NP: Any, labels_NL: Any, size: int = 1 << 20) -> Iterator[Block]:
     """Return blocks of `size` rows, read one at a time: of arrays in memory, memory maps or Zarr arrays."""
     for start in range(0, codes_NP.shape[0], size):
@@ -182,9 +210,8 @@ def check_side(
 ) -> None:
     """Raise ValueError unless the codes are of `bits` bits and have one row of (so many) labels each."""
     hamming.check(codes_NP, bits, f"{side} codes")
+    check_labels(labels_NL, side)
     shape = np.shape(labels_NL)
-    if len(shape) != 2 or shape[1] == 0:
-        raise ValueError(f"{side} labels are multi-hot (items, labels), got shape {shape}")
     if shape[0] != len(codes_NP):
         raise ValueError(f"{side}: {len(codes_NP)} codes but {shape[0]} rows of labels")
     if shape[0] == 0:

@@ -137,6 +137,7 @@ def _check(
         ("query", query_QX, query_labels_QL),
         ("database", database_NX, database_labels_NL),
     ):
+        histograms.check_labels(labels, side)
         if len(items) != len(np.asarray(labels)):
             raise ValueError(f"{side}: {len(items)} items but {len(np.asarray(labels))} rows of labels")
 

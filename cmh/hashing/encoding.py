@@ -65,7 +65,9 @@ def pack_codes(u_nK: NDArray[np.float32], order: NDArray[np.int64]) -> NDArray[n
     Raises:
         ValueError: a code contains NaN.
     """
-    return hamming.pack(u_nK[:, order])
+    if np.isnan(u_nK).any():
+        raise ValueError("codes contain NaN; the network that made them diverged")
+    return hamming.pack(u_nK[:, order] >= 0)
 
 
 def bit_significance(method: Method) -> Tensor | None:

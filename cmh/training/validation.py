@@ -37,7 +37,7 @@ def mean_average_precision(
         return float(stable_metrics.evaluate_cosine(query_nK, found_nK, *labels, measures)["map"].mean())
 
     def map_of(bits: int) -> float:
-        query, database = (hamming.pack(u_nK[:, :bits]) for u_nK in (query_nK, found_nK))
+        query, database = (hamming.pack(u_nK[:, :bits] >= 0) for u_nK in (query_nK, found_nK))
         return metrics.evaluate(query, database, *labels, bits).map
 
     return float(np.mean([map_of(bits) for bits in [*method.prefixes, method.bits]]))

@@ -7,6 +7,7 @@ Writes:  dataset.zarr {text, tokens, label, image_row, split/*}, items.parquet, 
 Labels, texts and split can be changed without decoding an image again.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ import pyarrow as pa
 import zarr
 from numpy.typing import NDArray
 
-from cmh.data import labels, schema, splits, texts
+from cmh.data import labels, readers, schema, splits, texts
+from cmh.data.records import Record
 from data_catalog.catalog import Entry
 from flows import sources
 from flows.stages import records, rejections
@@ -24,6 +26,8 @@ from flows.stages.artifact_task import artifact_task
 from infra import artifacts
 from infra.artifacts import Draft, Ref, Target
 from infra.storage import Store
+
+_log = logging.getLogger(__name__)
 
 
 def target(images: Ref, entry: Entry, limit: int | None = None) -> Target:
@@ -38,13 +42,18 @@ def target(images: Ref, entry: Entry, limit: int | None = None) -> Target:
 def make(store: Store, draft: Draft, images: Ref, entry: Entry, limit: int | None) -> None:
     """Make texts, labels and the split; texts are counted with the words of the training items only."""
     described = artifacts.open_artifact(store, images).read_table("images.parquet").to_pylist()
-    every = list(records.read(records.request(entry, sources.paths(entry), limit)))
-    if [record.id for record in every] != [row["id"] for row in described]:
+    paths = sources.paths(entry)
+    for remark in readers.remarks(entry.reader, paths, entry.options):
+        _log.info(remark)
+    every = list(records.read(records.request(entry, paths, limit)))
+    row_of = {row["id"]: number for number, row in enumerate(described)}
+    if list(dict.fromkeys(record.image_name for record in every)) != list(row_of):
         raise ValueError(f"the sources of {entry.name} changed since their images were made; run again")
+    image_row_M = np.array([row_of[record.image_name] for record in every], np.int64)
     names, label_ML = labels.assign([record.traits for record in every], entry.labels)
     reasons = [
-        row["reason"] or rejections.reason_to_reject(record, label_L)
-        for record, row, label_L in zip(every, described, label_ML, strict=True)
+        described[row]["reason"] or rejections.reason_to_reject(record, label_L)
+        for record, row, label_L in zip(every, image_row_M, label_ML, strict=True)
     ]
     rejections.log_left_out(entry, reasons)
     accepted = np.array([row for row, reason in enumerate(reasons) if reason is None], np.int64)
@@ -53,13 +62,15 @@ def make(store: Store, draft: Draft, images: Ref, entry: Entry, limit: int | Non
     items, label_NL = [every[row] for row in accepted], label_ML[accepted]
     drop = entry.text
     said = [texts.drop_words(item.text, drop.drop, seed=drop.seed, key=item.id) for item in items]
-    split = splits.grouped([item.group for item in items], **entry.split.model_dump())
+    split = _split(items, entry)
     words = texts.vectorizer(min_df=drop.min_df, max_features=drop.max_features)
     vocabulary = words.fit([said[row] for row in split["train"]]).get_feature_names_out().tolist()
+    known_N = np.array([bool(row_D.any()) for row_D in texts.bag_of_words(said, vocabulary)])
+    rejections.check_usable(entry, known_N, label_NL, split)
     group = zarr.open_group(draft.zarr("dataset.zarr"), mode="w")
     put(group, "text", texts.bag_of_words(said, vocabulary))
     put(group, "tokens", texts.sequences(said, vocabulary, drop.length))
-    put_split(group, label_NL, accepted, split)
+    put_split(group, label_NL, image_row_M[accepted], split)
     ids = {name: [getattr(item, name) for item in items] for name in ("id", "source", "group")}
     draft.write_table("items.parquet", items_table(ids, said, names, label_NL, split))
     rejected = [
@@ -70,6 +81,16 @@ def make(store: Store, draft: Draft, images: Ref, entry: Entry, limit: int | Non
     draft.write_table("rejected.parquet", pa.Table.from_pylist(rejected, schema.REJECTED))
     write_lines(draft, "vocabulary.txt", vocabulary)
     write_lines(draft, "labels.txt", names)
+
+
+def _split(items: Sequence[Record], entry: Entry) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of each split: as the records say, else drawn as the entry says."""
+    groups, drawn = [item.group for item in items], entry.split.model_dump()
+    if not items[0].split:
+        return splits.grouped(groups, **drawn)
+    return splits.given(
+        [item.split for item in items], groups, validation=drawn["validation"], seed=drawn["seed"]
+    )
 
 
 def put_split(

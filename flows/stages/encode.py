@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 import zarr
+from numpy.typing import NDArray
 
 from cmh import methods
 from cmh import model as models
 from cmh.data import schema
 from cmh.data.batches import Side
-from cmh.data.items import read_items
+from cmh.data.items import Items, read_items
 from cmh.hashing import encoding
 from cmh.model import Model
 from flows.experiment import Resources
@@ -119,7 +120,18 @@ def _encode(key: str, part: Part) -> None:
         sequences=model.method.sequences,
         image_size=model.facts.image_size,
     )
+    image_row = schema.array(dataset, "image_row")[part.start : part.stop]
     for side, name in zip(SIDES, _arrays(model.facts.method), strict=True):
-        u_NK = encoding.relaxed_codes(model.method, items, side, BATCH)
+        u_NK = _relaxed(model, items, image_row, side)
         values = u_NK if model.method.real_valued else encoding.pack_codes(u_NK, model.order)
         schema.array(out, name)[part.start : part.stop] = values
+
+
+def _relaxed(model: Model, items: Items, image_row_N: NDArray[np.int64], side: Side) -> NDArray[np.float32]:
+    """Return relaxed codes (N, K) of a side; an image that several items share is encoded once."""
+    if side == "text":
+        return encoding.relaxed_codes(model.method, items, side, BATCH)
+    _, first, place_N = np.unique(image_row_N, return_index=True, return_inverse=True)
+    if len(first) == len(items):
+        return encoding.relaxed_codes(model.method, items, side, BATCH)
+    return encoding.relaxed_codes(model.method, items.take(first), side, BATCH)[place_N]

@@ -1,7 +1,7 @@
 """From the sources of a catalog entry to images.
 
 Reads:   the sources, fetched and verified
-Writes:  images.zarr {image}, images.parquet: a row per record, zeros and a reason where damaged
+Writes:  images.zarr {image}, images.parquet: a row per image, zeros and a reason where damaged
 Resumes: shard by shard; one Dask task decodes the records of one shard and writes it whole
 """
 
@@ -53,6 +53,7 @@ def make(store: Store, draft: Draft, entry: Entry, limit: int | None, resources:
     request = records.request(entry, paths, limit)
     every = list(records.read(request))
     rejections.check_records(every, entry)
+    every = records.one_per_image(every)
     out = draft.zarr("images.zarr")
     shards = _shards(zarr.open_group(out, mode="a"), request, len(every), entry.images.size, out)
     rows = shards[0].stop
@@ -71,7 +72,7 @@ def make(store: Store, draft: Draft, entry: Entry, limit: int | None, resources:
     for part in shards:
         reasons |= json.loads(draft.store.read_bytes(draft.path(_reasons(part))))
     rejections.stop_if_damaged(entry, reasons, len(every))
-    table = [{"id": r.id, "source": r.source, "reason": reasons.get(r.id)} for r in every]
+    table = [{"id": r.image_name, "source": r.source, "reason": reasons.get(r.image_name)} for r in every]
     draft.write_table("images.parquet", pa.Table.from_pylist(table, schema.IMAGE_ROWS))
     schema.validate(zarr.open_group(out, mode="r"), schema.IMAGES)
 
@@ -91,11 +92,11 @@ def _decode(part: Part) -> dict[str, str]:
     """Decode and write one shard, on a worker; return why records are damaged, by id."""
     reasons: dict[str, str] = {}
     block = np.zeros((part.stop - part.start, part.size, part.size, 3), np.uint8)
-    for row, record in enumerate(records.on_worker(part.request)[part.start : part.stop]):
+    for row, record in enumerate(records.images_on_worker(part.request)[part.start : part.stop]):
         try:
             block[row] = decode_image(record.image(), record.media_type, part.size)
         except (OSError, ValueError) as error:
-            reasons[record.id] = str(error) or type(error).__name__
+            reasons[record.image_name] = str(error) or type(error).__name__
     array: Any = zarr.open_group(part.out, mode="r+")["image"]
     array[part.start : part.stop] = block
     return reasons

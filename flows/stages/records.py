@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +16,13 @@ from flows import sources
 
 def origin(entry: Entry, limit: int | None) -> dict[str, Any]:
     """Return what decides which records there are: a part of the identity of images and dataset."""
-    found = {"reader": entry.reader, "options": entry.options, "sources": sources.checksums(entry)}
+    found: dict[str, Any] = {
+        "reader": entry.reader,
+        "options": entry.options,
+        "sources": sources.checksums(entry),
+    }
+    if (revision := readers.revision(entry.reader)) > 1:
+        found["reader_revision"] = revision
     return found if limit is None else found | {"limit": limit}
 
 
@@ -45,7 +51,15 @@ def read(request: str) -> Iterator[Record]:
     yield from [record for record in every if record.group in taken][: settings["limit"]]
 
 
+def one_per_image(records: Iterable[Record]) -> list[Record]:
+    """Return the first record of each image, in order: records may share one."""
+    first: dict[str, Record] = {}
+    for record in records:
+        first.setdefault(record.image_name, record)
+    return list(first.values())
+
+
 @lru_cache(maxsize=1)
-def on_worker(request: str) -> Sequence[Record]:
-    """Return the records on a worker, read once and not once per shard."""
-    return list(read(request))
+def images_on_worker(request: str) -> Sequence[Record]:
+    """Return a record per image on a worker, read once and not once per shard."""
+    return one_per_image(read(request))

@@ -2,10 +2,11 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cmh.data import labels, texts
 from cmh.data.records import Record
@@ -33,7 +34,7 @@ def check_records(records: Sequence[Record], entry: Entry) -> None:
 
 
 def _words(record: Record) -> bool:
-    return bool(texts.vectorizer().build_analyzer()(record.text))
+    return bool(texts.words(record.text))
 
 
 def reason_to_reject(record: Record, label_L: np.ndarray[Any, Any]) -> str | None:
@@ -41,6 +42,56 @@ def reason_to_reject(record: Record, label_L: np.ndarray[Any, Any]) -> str | Non
     if not _words(record):
         return NO_TEXT
     return None if label_L.any() else NO_LABEL
+
+
+def check_usable(
+    entry: Entry,
+    known_N: NDArray[np.bool_],
+    label_NL: NDArray[np.uint8],
+    split: Mapping[str, NDArray[np.int64]],
+) -> None:
+    """Refuse a dataset from which nothing can be learnt or measured; warn where a part of it is so.
+
+    Args:
+        entry: the dataset, for messages.
+        known_N: whether a text has a word of the vocabulary, that is, of the training texts.
+        label_NL: multi-hot labels.
+        split: rows by name of the split.
+
+    Raises:
+        ValueError: if no text of the queries or of the validation set has a known word, if no two training
+            items share a label, or if no query shares one with the database.
+    """
+    for name in ("query", "validation"):
+        rows = split[name]
+        unknown = int((~known_N[rows]).sum())
+        if unknown and unknown == len(rows):
+            raise ValueError(
+                f"{entry.name}: none of the {len(rows)} {name} texts has a word that occurs in the "
+                f"{len(split['train'])} training texts, so no text can be told from another; give texts "
+                "that share words, or more of them"
+            )
+        if unknown:
+            _log.warning(
+                f"{entry.name}: {unknown} of {len(rows)} {name} texts have no word of the training texts"
+            )
+    if label_NL[split["train"]].sum(axis=0).max() < 2:
+        raise ValueError(
+            f"{entry.name}: every label occurs at most once among the {len(split['train'])} training "
+            "items, so nothing tells which belong together; give labels that several items share"
+        )
+    labels_in_database_L = label_NL[split["database"]].any(axis=0)
+    alone = int((~(label_NL[split["query"]] & labels_in_database_L).any(axis=1)).sum())
+    if alone == len(split["query"]):
+        raise ValueError(
+            f"{entry.name}: none of the {alone} queries shares a label with an item of the database, so "
+            "nothing can be measured; give labels that several items share"
+        )
+    if alone:
+        _log.warning(
+            f"{entry.name}: {alone} of {len(split['query'])} queries have no relevant item in the database "
+            "and count as 0"
+        )
 
 
 def log_left_out(entry: Entry, reasons: Sequence[str | None]) -> None:

@@ -20,6 +20,9 @@ class Reader(Protocol):
 
     def read(self, sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]: ...
 
+    # A reader may also have REVISION, an int to raise when the same sources give other records, and
+    # remarks(sources, options) -> list[str]: what a person should know about the sources.
+
 
 class FeatureReader(Protocol):
     """What a module offers whose datasets bring features in place of images and words."""
@@ -80,3 +83,14 @@ def _module(name: str) -> ModuleType:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name not in available():
         raise ValueError(f"reader {name!r} is not available yet; available: {', '.join(available())}")
     return import_module(f"{__name__}.{name}")
+
+
+def revision(name: str) -> int:
+    """Return the reader's REVISION, 1 if it has none."""
+    return int(getattr(_module(name), "REVISION", 1))
+
+
+def remarks(name: str, sources: Mapping[str, Path], options: Mapping[str, Any]) -> list[str]:
+    """Return what a person should know about the sources, as the reader says it; often nothing."""
+    remark = getattr(_module(name), "remarks", None)
+    return [] if remark is None else list(remark(sources, options))

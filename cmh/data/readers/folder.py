@@ -1,23 +1,26 @@
 """A folder of images and a table of their texts and labels: the user's own data.
 
-Reads: images  a folder;
-       items   a CSV file in UTF-8 with a header: image (path below the folder), text, labels (separated by |
-               or ;), and if wanted id (else the image's path) and group (items of one group stay on one side
-               of the split).
+Reads: images  a folder; files and folders in it may be links;
+       items   a CSV file in UTF-8 with a header; see `cmh.data.item_table` for its columns.
+
+Several rows of one image are several items that share it: the image is decoded and encoded once.  Items of
+one image, or of images with equal bytes, stay on one side of the split unless the column `group` says which
+items belong together.
 """
 
-import csv
-import io
-import re
+import hashlib
+import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cmh.data import item_table
+from cmh.data.item_table import Row
 from cmh.data.records import Record
 
-REQUIRED = ("image", "text", "labels")
-ALLOWED = (*REQUIRED, "id", "group")
+REVISION = 2  # raise it when the same folder and table give other records
 MAX_IMAGE_BYTES = 64 << 20
 
 
@@ -25,79 +28,115 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
     """Yield one record per line of the table, in its order.
 
     Raises:
-        ValueError: naming the file and the line: not UTF-8, missing columns, an image outside the folder. A
-            missing image is an error of that record only, when its bytes are asked for.
+        ValueError: naming the file and the line: not UTF-8, missing columns, cells that are not understood,
+            an image outside the folder, a group on both sides of the table's own split.  A missing image is
+            an error of that record only, when its bytes are asked for.
     """
     images, items = sources["images"], sources["items"]
     if not images.is_dir():
         raise ValueError(f"{images} is not a folder; give the folder that holds the images")
-    if not items.is_file():
-        raise ValueError(f"{items} is not a file; give a CSV file with the columns {', '.join(REQUIRED)}")
-    inside = images.resolve()
-    for line, row in _rows(items):
-        name = row["image"].strip()
-        path = images / name
-        if not name or "\0" in name or not path.resolve().is_relative_to(inside):
-            raise ValueError(f"{items}, line {line}: image {name!r} is not a file name below {images}")
-        if any(part.startswith(".") for part in Path(name).parts):
-            raise ValueError(f"{items}, line {line}: image {name!r} is hidden; rename it, without the dot")
-        identity = row.get("id", "").strip() or name
+    rows = item_table.read(items)
+    for row in rows:
+        _check_name(row.image, f"{items}, line {row.line}", images)
+    first = _equal_images(images, [row.image for row in rows])
+    group = [row.group or first[row.image] for row in rows]
+    _check_splits(items, rows)
+    number: dict[str, int] = defaultdict(int)
+    for row, its_group in zip(rows, group, strict=True):
+        number[row.image] += 1
+        nth = f"#{number[row.image]}" if number[row.image] > 1 else ""
+        path = images / row.image
         yield Record(
-            id=identity,
+            id=row.id or f"{row.image}{nth}",
             source=items.name,
-            group=row.get("group", "").strip() or identity,
-            text=row["text"].strip(),
+            group=its_group,
+            text=row.text,
             media_type="image/svg+xml" if path.suffix.lower() == ".svg" else "image",
-            image=partial(_bytes, path),
-            traits={"labels": tuple(filter(None, (s.strip() for s in re.split(r"[|;]", row["labels"]))))},
+            image=partial(_bytes, path, images),
+            traits={"labels": row.labels},
+            image_id=row.image,
+            split=row.split,
         )
 
 
-def _rows(items: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Return line numbers and rows."""
-    try:
-        text = items.read_text(encoding="utf-8-sig")  # -sig: spreadsheets put a byte order mark in front
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{items} is not UTF-8 (byte {error.start}); save it as CSV UTF-8") from None
-    header = text.split("\n", 1)[0]
-    # Spreadsheets write ; or a tab in some countries; in `labels` ; is fine where the table has commas.
-    separator = max(",;\t", key=header.count)
-    # StringIO ends lines as files do; str.splitlines would also at characters that texts hold.
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    try:
-        columns = [name.strip().lower() for name in next(rows, [])]
-        _check_columns(items, columns)
-        for row in rows:
-            if not row:  # an empty line
-                continue
-            if len(row) != len(columns):
-                raise ValueError(
-                    f"{items}, line {rows.line_num}: {len(row)} fields for {len(columns)} columns; "
-                    f"put texts with {separator!r} in quotes"
-                )
-            yield rows.line_num, dict(zip(columns, row, strict=True))
-    except csv.Error as error:
-        raise ValueError(
-            f"{items}, line {rows.line_num}: {error}; close every quote, and write a quote within a text "
-            "twice"
-        ) from error
-
-
-def _check_columns(items: Path, columns: Sequence[str]) -> None:
-    named = [name for name in columns if name in ALLOWED]
-    missing = [name for name in REQUIRED if name not in named]
-    twice = [name for name in dict.fromkeys(named) if named.count(name) > 1]
-    if missing or twice:
-        raise ValueError(
-            f"{items} "
-            + (f"lacks the column(s) {', '.join(missing)}" if missing else f"has {', '.join(twice)} twice")
-            + f"; it has {', '.join(columns) or 'none'}; read are {', '.join(ALLOWED)}"
+def remarks(sources: Mapping[str, Path], options: Mapping[str, Any]) -> list[str]:
+    """Return what a person should know: columns that are not read, suspicious cells, equal images."""
+    items = sources["items"]
+    rows = item_table.read(items)
+    found = item_table.remarks(items, rows)
+    first = _equal_images(sources["images"], [row.image for row in rows])
+    doubles = [name for name, other in first.items() if name != other]
+    if doubles:
+        found.append(
+            f"{len(doubles)} image(s) have the same bytes as another, such as {doubles[0]} and "
+            f"{first[doubles[0]]}; they stay on one side of a split that is drawn"
         )
+    split_of = {first[row.image]: row.split for row in rows if row.split == "query"}
+    shared = [row for row in rows if row.split in ("train", "validation") and first[row.image] in split_of]
+    if shared:
+        found.append(
+            f"the split of {items.name} puts {len(shared)} training item(s) whose image is a query's too, "
+            f"byte by byte, such as {shared[0].image}: the model is tested on images that it was trained on"
+        )
+    return found
 
 
-def _bytes(path: Path) -> bytes:
+def _check_name(name: str, where: str, images: Path) -> None:
+    """Refuse an image that does not lie below the folder, by its name; links in the folder are followed."""
+    parts = Path(name).parts
+    if not name or "\0" in name or Path(name).is_absolute() or ".." in parts:
+        raise ValueError(f"{where}: image {name!r} is not a file name below {images}")
+    if any(part.startswith(".") for part in parts):
+        raise ValueError(f"{where}: image {name!r} is hidden; rename it, without the dot")
+
+
+def _equal_images(images: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return image → the first image with the same bytes.  Only files of equal size are read."""
+    of_size: dict[int, list[str]] = defaultdict(list)
+    first = {}
+    for name in dict.fromkeys(names):
+        first[name] = name
+        path = images / name
+        if path.is_file() and (size := path.stat().st_size) <= MAX_IMAGE_BYTES:
+            of_size[size].append(name)
+    for same_size in of_size.values():
+        if len(same_size) < 2:
+            continue
+        seen: dict[bytes, str] = {}
+        for name in same_size:
+            first[name] = seen.setdefault(hashlib.sha256((images / name).read_bytes()).digest(), name)
+    return first
+
+
+def _check_splits(items: Path, rows: Sequence[Row]) -> None:
+    """Refuse images and groups of which some items are queries and some are trained on or chosen with."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        if row.split in ("", "database"):
+            continue
+        together = row.group or row.image
+        other = first.setdefault(together, row)
+        if (other.split == "query") != (row.split == "query"):
+            raise ValueError(
+                f"{items}, line {row.line}: {together} is {row.split} here and {other.split} in line "
+                f"{other.line}; a model would be tested on what it was trained on: give both the same split"
+            )
+
+
+def _bytes(path: Path, images: Path) -> bytes:
+    name = path.relative_to(images)
     if not path.is_file():
-        raise FileNotFoundError(f"image file {path.name} is missing")
+        raise FileNotFoundError(f"image file {name} {_why_missing(path)}")
     if path.stat().st_size > MAX_IMAGE_BYTES:
-        raise ValueError(f"image file {path.name} has more than {MAX_IMAGE_BYTES} bytes")
+        raise ValueError(f"image file {name} has more than {MAX_IMAGE_BYTES} bytes")
     return path.read_bytes()
+
+
+def _why_missing(path: Path) -> str:
+    if path.exists():
+        return "is no regular file"
+    if path.parent.is_dir():
+        alike = [other for other in os.listdir(path.parent) if other.lower() == path.name.lower()]
+        if alike:
+            return f"is missing; {alike[0]} is there: write it with the same capitals"
+    return "is missing"

@@ -76,7 +76,10 @@ def test_prefix_leaves_the_original_alone() -> None:
     ("codes", "message"),
     [
         (np.ones((2, 8), np.uint8), "codes > 0"),
-        (np.eye(8, dtype=np.int64), "int64 of 0 and 1; for 0/1 bits pass codes > 0"),
+        (np.eye(8, dtype=np.int64), "numbers of 0 and 1; for 0/1 bits pass codes > 0"),
+        (np.eye(2), "numbers of 0 and 1; for 0/1 bits pass codes > 0"),
+        (np.linspace(0, 1, 32).reshape(2, 16), "pass codes > 0.5"),
+        (np.full((4, 8), 0.25, np.float32), "pass codes > 0.5"),
         (np.full((2, 8), np.nan), "NaN"),
         (np.ones(8), "two dimensions"),
         (np.ones((2, 513)), "1 to 512"),

@@ -204,3 +204,12 @@ def test_misfitting_codes_ids_and_weights_are_refused() -> None:
         index.search_weighted(codes_NP, np.full(8, -1.0))
     with pytest.raises(ValueError, match="weights are"):
         index.search_weighted(codes_NP, np.ones(9))
+
+
+def test_ids_as_pandas_gives_them_are_taken():
+    """Arrays of objects that are all str, or all int; mixed ones are refused."""
+    codes = np.zeros((2, 1), np.uint8)
+    assert Index(codes, 8, np.array(["a", "b"], object)).ids.tolist() == ["a", "b"]
+    assert Index(codes, 8, np.array([3, 4], object)).ids.dtype.kind == "i"
+    with pytest.raises(ValueError, match="as many ids"):
+        Index(codes, 8, np.array(["a", 4], object))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cmh.data import images, svg
 from cmh.data.images import decode_image
-from cmh.data.texts import bag_of_words, drop_words, sequences, vectorizer
+from cmh.data.texts import bag_of_words, drop_words, sequences, words
 
 
 def encoded(image, kind="PNG", **options):
@@ -153,10 +153,10 @@ def test_svg_may_refer_to_itself():
     assert (decode_image(drawing, "image/svg+xml", 16) == (0, 255, 0)).all()
 
 
-words = st.lists(st.sampled_from(["red", "green", "blue", "round", "sweet", "old"]), min_size=1, max_size=30)
+said = st.lists(st.sampled_from(["red", "green", "blue", "round", "sweet", "old"]), min_size=1, max_size=30)
 
 
-@given(words, st.floats(0, 0.95), st.integers(0, 9))
+@given(said, st.floats(0, 0.95), st.integers(0, 9))
 def test_dropped_texts_are_subsequences(given_words, share, seed):
     """What is left keeps its order, is never empty, and is the same for the same seed and key."""
     text = " ".join(given_words)
@@ -177,20 +177,18 @@ def test_share_of_dropped_words():
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
 def test_counts_equal_a_slow_loop(texts):
     """The bag of words against counting the analyser's words one by one."""
-    analyse = vectorizer().build_analyzer()
-    vocabulary = sorted({word for text in texts for word in analyse(text)})
+    vocabulary = sorted({word for text in texts for word in words(text)})
     if vocabulary:
-        expected = [[min(255, analyse(text).count(word)) for word in vocabulary] for text in texts]
+        expected = [[min(255, words(text).count(word)) for word in vocabulary] for text in texts]
         assert bag_of_words(texts, vocabulary).tolist() == expected
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5), st.integers(1, 6))
 def test_sequences_spell_the_known_words_in_order(texts, length):
     """Read back through the vocabulary: the analyser's words, those outside it left out, cut, then zeros."""
-    analyse = vectorizer().build_analyzer()
-    vocabulary = sorted({word for text in texts for word in analyse(text)})[::2]
+    vocabulary = sorted({word for text in texts for word in words(text)})[::2]
     for row, text in zip(sequences(texts, vocabulary, length).tolist(), texts, strict=True):
-        known = [word for word in analyse(text) if word in vocabulary][:length]
+        known = [word for word in words(text) if word in vocabulary][:length]
         assert [vocabulary[number - 1] for number in row[: len(known)]] == known
         assert row[len(known) :] == [0] * (length - len(known))
 
@@ -205,3 +203,24 @@ def test_resize_is_the_identity_at_its_size():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     assert images.resize(image, 8) is image
     assert images.resize(image, 4).shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("हिन्दी में किताब", ["हिन्दी", "में", "किताब"]),
+        ("红苹果, 火", ["红", "苹", "果", "火"]),
+        ("がか", ["がか"]),
+        ("かか", ["かか"]),
+        ("ラーメン", ["ラー", "ーメ", "メン"]),
+        ("ที่", ["ที่"]),
+        ("пёс и йод", ["пёс", "и", "йод"]),
+        ("Crème ＡＢＣ ﬁg", ["creme", "abc", "fig"]),
+        ("한국어", ["한국어"]),
+        ("iPhone15手机", ["iphone15", "手", "机"]),
+        ("_ - ٪ 🍎", []),
+    ],
+)
+def test_words_of_many_scripts(text, expected):
+    """Vowel signs stay with their letters, telling marks stay, scripts without spaces are cut."""
+    assert words(text) == expected

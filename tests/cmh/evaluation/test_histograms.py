@@ -132,3 +132,25 @@ def test_too_few_grades_are_refused(grades: int) -> None:
         histograms.grade_counts(codes, labels, [(codes, labels)], 16, grades=grades)
     counts = histograms.grade_counts(codes, labels, [(codes, labels)], 16, grades=5)
     assert counts[:, 4, 0].tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([[3], [7]]), "one column of int64: if it holds class numbers"),
+        (np.array([[0], [1]]), "one column"),
+        (np.array([[1.0, np.nan], [0, 1]]), "contain NaN; say 0"),
+        (np.array([[3, 7], [2, 0]]), "multi-hot, 0 or 1, got 3"),
+        (np.array([[0.2, 0.9], [0.5, 0]]), r"labels > threshold"),
+        (np.array([["a", "b"], ["c", "d"]]), "got <U1"),
+        (np.array([1, 2]), "got shape"),
+    ],
+)
+def test_labels_that_are_not_multi_hot_are_refused(labels, message):
+    """Their figures would look plausible; on either side."""
+    codes, good = np.zeros((2, 1), np.uint8), np.eye(2)
+    for sides in ((labels, good), (good, labels)):
+        with pytest.raises(ValueError, match=message):
+            histograms.distance_histograms(codes, codes, *sides, 8)
+    signs = histograms.distance_histograms(codes, codes, 2 * good - 1, good.astype(bool), 8)
+    assert (signs.relevant_Q == 1).all()

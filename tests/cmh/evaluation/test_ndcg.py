@@ -43,7 +43,7 @@ def test_exponential_gain_weighs_shared_labels_more() -> None:
 def test_query_without_any_shared_label_scores_zero_not_nan() -> None:
     """Its ideal gain is 0."""
     codes_NP = np.zeros((2, 1), np.uint8)
-    counts = graded(codes_NP, codes_NP, np.zeros((2, 1)), np.ones((2, 1)), 8)
+    counts = graded(codes_NP, codes_NP, np.zeros((2, 2)), np.ones((2, 2)), 8)
     assert ndcg.ndcg(counts).tolist() == [0.0, 0.0]
     with pytest.raises(ValueError, match="at least 1"):
         ndcg.ndcg(counts, 0)

@@ -53,7 +53,7 @@ def test_equals_the_tie_aware_metric_where_nothing_is_tied() -> None:
     codes_NK = np.tri(65, 64, -1) > 0
     relevant_N = np.random.default_rng(2).random(65) < 0.3
     query_QP, database_NP = hamming.pack(np.zeros((1, 64), bool)), hamming.pack(codes_NK)
-    labels = np.ones((1, 1)), relevant_N[:, None]
+    labels = np.ones((1, 1), bool), relevant_N[:, None]
     stable = stable_metrics.evaluate(
         query_QP, database_NP, *labels, {"map": stable_metrics.average_precision}
     )["map"]
@@ -114,7 +114,7 @@ def test_stable_map_lies_between_worst_and_best_order() -> None:
 )
 def test_sides_that_do_not_fit_are_refused(change: dict[int, np.ndarray], message: str) -> None:
     """Of codes and of embeddings alike: a figure of what does not belong together is none."""
-    sides = [np.zeros((3, 1), np.uint8), np.zeros((5, 1), np.uint8), np.ones((3, 4)), np.ones((5, 4))]
+    sides = [np.zeros((3, 1), np.uint8), np.zeros((5, 1), bool), np.ones((3, 4)), np.ones((5, 4))]
     given = [change.get(place, side) for place, side in enumerate(sides)]
     for evaluate in (stable_metrics.evaluate, stable_metrics.evaluate_cosine):
         with pytest.raises(ValueError, match=message):
@@ -129,10 +129,10 @@ def test_cosine_ranks_by_angle_and_keeps_ties_in_database_order() -> None:
     measures = {"rank": lambda rank_R: float(rank_R[0])}
     ranks = []
     for n in range(5):
-        labels_NL = np.zeros((5, 1), np.uint8)
+        labels_NL = np.zeros((5, 1), bool)
         labels_NL[n] = 1
         found = stable_metrics.evaluate_cosine(
-            query_QK, database_NK, np.ones((1, 1), np.uint8), labels_NL, measures
+            query_QK, database_NK, np.ones((1, 1), bool), labels_NL, measures
         )
         ranks.append(found["rank"][0])
     assert ranks == [5, 4, 2, 3, 1]
