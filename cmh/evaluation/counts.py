@@ -9,7 +9,7 @@ of shared labels), D = bits + 1 distances.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,10 @@ class CodedItems:
     codes: Mapping[str, hamming.Codes]
     """Side, such as "image" → (N, P) uint8."""
     label_NL: NDArray[np.uint8]
+    group_N: NDArray[Any] | None = None
+    """The group of each query, which intervals respect; None: each query is its own."""
+    image_N: NDArray[np.int64] | None = None
+    """The image of each query: several texts may describe one; None: each query has its own."""
 
     def codes_for(self, side: str, ranking: RankingSpec, orders: BitOrders) -> hamming.Codes:
         """Return the codes of a side in the bits that the ranking keeps."""

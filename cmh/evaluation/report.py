@@ -23,7 +23,7 @@ from cmh.evaluation.histograms import Counts, Histograms
 
 Scores = Mapping[str, NDArray[np.float64]]
 
-REVISION = 6  # raise it when any figure or page of a report comes out otherwise: metrics, NDCG, recall, page
+REVISION = 7  # raise it when any figure or page of a report comes out otherwise: metrics, NDCG, recall, page
 
 DIRECTIONS: Mapping[str, tuple[str, str]] = {
     "image_to_text": ("image", "text"),
@@ -52,7 +52,7 @@ METRICS = pa.schema(
         ("ranking", pa.string()),  # bits kept: stored (the prefix) or a named order; or RANDOM, COSINE
         ("metric", pa.string()),
         ("value", pa.float64()),
-        ("low", pa.float64()),  # 95% bootstrap interval over queries; null where there is none
+        ("low", pa.float64()),  # 95% bootstrap interval over groups of queries; null where there is none
         ("high", pa.float64()),
     ]
 )
@@ -93,22 +93,24 @@ def measure_codes(counted: RankingCounts, queries: CodedItems, radius: int) -> t
         place = {"direction": direction, "bits": ranking.bits}
         where = place | {"ranking": ranking.order or STORED[0]}
         if ranking.order is not None:
-            rows.append(where | _map(found))
+            rows.append(where | _map(found, queries))
             continue
-        rows += [where | row for row in [*_code_scores(found, radius), *_graded(counts_QGD)]]
+        rows += [where | row for row in [*_code_scores(found, queries, radius), *_graded(counts_QGD)]]
         points += [place | point for point in _curves(found)]
         if direction in CROSS_MODAL:
             rows += [where | row for row in _instances(queries, ranking)]
-            rows.append(where | {"ranking": RANDOM} | _map(found.all_tied))
+            rows.append(where | {"ranking": RANDOM} | _map(found.all_tied, queries))
     return pa.Table.from_pylist(rows, METRICS), pa.Table.from_pylist(points, CURVES)
 
 
-def _map(found: metrics.RetrievalScores) -> dict[str, Any]:
-    value, low, high = found.map_interval()
+def _map(found: metrics.RetrievalScores, queries: CodedItems) -> dict[str, Any]:
+    value, low, high = found.map_interval(group_Q=queries.group_N)
     return {"metric": "map", "value": value, "low": low, "high": high}
 
 
-def _code_scores(found: metrics.RetrievalScores, radius: int) -> Iterable[dict[str, Any]]:
+def _code_scores(
+    found: metrics.RetrievalScores, queries: CodedItems, radius: int
+) -> Iterable[dict[str, Any]]:
     lookup = found.lookup(min(radius, found.histograms.bits))
     values = {
         "map_worst_ties": found.map_at(None, "worst"),
@@ -124,17 +126,25 @@ def _code_scores(found: metrics.RetrievalScores, radius: int) -> Iterable[dict[s
     ranks = [k for k in RANKS if k <= database]
     values |= {f"map_at_{k}": found.map_at(k) for k in ranks if k >= 50}
     values |= {f"precision_at_{k}": found.precision_at(k) for k in ranks}
-    return [_map(found), *({"metric": name, "value": value} for name, value in values.items())]
+    return [_map(found, queries), *({"metric": name, "value": value} for name, value in values.items())]
 
 
 def _instances(queries: CodedItems, ranking: RankingSpec) -> Iterable[dict[str, Any]]:
     """Return instance recall among the queries, of the ranks that are fewer than they."""
-    ks = [k for k in instance_recall.KS if k < len(queries.label_NL)]
+    gallery = len(queries.label_NL) if queries.image_N is None else len(np.unique(queries.image_N))
+    ks = [k for k in instance_recall.KS if k < gallery]
     query_QP, gallery_QP = (
         queries.codes_for(side, ranking, {}) for side in (ranking.query, ranking.database)
     )
-    for k, hit_Q in zip(ks, instance_recall.instance_recall(query_QP, gallery_QP, ks).T, strict=True):
-        value, low, high = metrics.interval(hit_Q)
+    asks_image = ranking.query == "image"
+    hit_AJ = instance_recall.instance_recall(
+        query_QP, gallery_QP, ks, image_Q=queries.image_N, query_is_image=asks_image
+    )
+    group_A = queries.group_N
+    if group_A is not None and queries.image_N is not None and asks_image:
+        group_A = group_A[np.sort(np.unique(queries.image_N, return_index=True)[1])]
+    for k, hit_A in zip(ks, hit_AJ.T, strict=True):
+        value, low, high = metrics.interval(hit_A, group_A)
         yield {"metric": f"instance_recall_at_{k}", "value": value, "low": low, "high": high}
 
 
@@ -162,8 +172,12 @@ def measure_embeddings(
     label_NL: NDArray[np.uint8],
     query: NDArray[np.int64],
     database: NDArray[np.int64],
+    group_Q: NDArray[Any] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
-    """Return `METRICS` and `CURVES` of the embeddings (N, K) of "image" and "text"; the column bits has K."""
+    """Return `METRICS` and `CURVES` of the embeddings (N, K) of "image" and "text"; the column bits has K.
+
+    group_Q: the group of each query, which intervals respect; None: each query is its own.
+    """
     rows: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
     labels = label_NL[query], label_NL[database]
@@ -172,7 +186,9 @@ def measure_embeddings(
         sides = embedding[asking][query], embedding[asked][database]
         found = stable_metrics.evaluate_cosine(*sides, *labels, _rank_measures(len(database), drawn))
         where = {"direction": direction, "bits": sides[0].shape[1]}
-        rows += [where | {"ranking": COSINE} | row for row in _embedding_scores(found, len(database))]
+        rows += [
+            where | {"ranking": COSINE} | row for row in _embedding_scores(found, len(database), group_Q)
+        ]
         points += [
             where | {"curve": "precision_at", "x": float(k), "y": float(found[f"precision_at_{k}"].mean())}
             for k in drawn
@@ -195,9 +211,9 @@ def _rank_measures(database: int, drawn: NDArray[np.int64]) -> dict[str, stable_
     }
 
 
-def _embedding_scores(found: Scores, database: int) -> Iterable[dict[str, Any]]:
+def _embedding_scores(found: Scores, database: int, group_Q: NDArray[Any] | None) -> Iterable[dict[str, Any]]:
     """Return one row per figure, as `cmh.evaluation.report` names them."""
-    value, low, high = metrics.interval(found["map"])
+    value, low, high = metrics.interval(found["map"], group_Q)
     yield {"metric": "map", "value": value, "low": low, "high": high}
     relevant_Q = found["relevant"]
     yield {"metric": "queries_without_relevant", "value": float((relevant_Q == 0).sum())}

@@ -43,8 +43,8 @@ def report_page(
     chance = report.value(metrics, "chance", "image_to_text", bits)
     sections = [
         f"# {name}: retrieval with {bits}-bit codes",
-        "MAP over the whole ranking, with 95% bootstrap intervals over queries. Items at equal Hamming "
-        "distance are tied; figures are expectations over all orders of the ties. Shorter codes are "
+        "MAP over the whole ranking, with 95% bootstrap intervals over groups of queries. Items at equal "
+        "Hamming distance are tied; figures are expectations over all orders of the ties. Shorter codes are "
         f"prefixes of the stored {bits}-bit code. Chance (share of relevant items): {chance:.3f}.",
         markdown(map_table(metrics)),
         *(f"![{picture}]({picture})" for picture in pictures),
@@ -75,8 +75,8 @@ def embedding_page(
         f"# {name}: retrieval with real-valued embeddings of {numbers} numbers",
         f"**Real-valued**: {facts['method']} gives no binary codes; an embedding takes {4 * numbers} bytes, "
         f"a code of {numbers} bits {-(-numbers // 8)}. These figures are for comparison. MAP over the whole "
-        "ranking by cosine, ties in database order, with 95% bootstrap intervals over queries. Chance (share "
-        f"of relevant items): {chance:.3f}.",
+        "ranking by cosine, ties in database order, with 95% bootstrap intervals over groups of queries. "
+        f"Chance (share of relevant items): {chance:.3f}.",
         markdown(map_table(metrics)),
         *(f"![{picture}]({picture})" for picture in pictures),
         "## All figures",

@@ -7,6 +7,7 @@ Writes: metrics.parquet, curves.parquet, README.md, map_by_bits / pr_curves / pr
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def make(
     facts = read.read_json("codes.json")
     packed = zarr.open_group(read.zarr("codes.zarr"), mode="r")
     if "image_embedding" in packed:
-        metrics, curves = _measure_embeddings(packed, zarr.open_group(items.zarr("dataset.zarr"), mode="r"))
+        metrics, curves = _measure_embeddings(packed, items)
         names, page = _draw(draft, _precision(curves, metrics, "numbers")), embedding_page
     else:
         metrics, curves = _measure_codes(read, items, evaluation, resources)
@@ -66,13 +67,19 @@ def make(
     draft.write_bytes("README.md", page(codes.name, codes.address, facts, metrics, names).encode())
 
 
-def _measure_embeddings(packed: zarr.Group, dataset: zarr.Group) -> tuple[pa.Table, pa.Table]:
+def _measure_embeddings(packed: zarr.Group, items: Reading) -> tuple[pa.Table, pa.Table]:
     schema.validate(packed, schema.EMBEDDINGS)
+    dataset = zarr.open_group(items.zarr("dataset.zarr"), mode="r")
     embedding = {side: schema.array(packed, f"{side}_embedding")[:] for side in ("image", "text")}
     label_NL, query, database = (
         schema.array(dataset, name)[:] for name in ("label", "split/query", "split/database")
     )
-    return report.measure_embeddings(embedding, label_NL, query, database)
+    return report.measure_embeddings(embedding, label_NL, query, database, _groups(items, query))
+
+
+def _groups(items: Reading, query: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the group of each query: queries of one group do not vote independently."""
+    return np.asarray(items.read_table("items.parquet").column("group").to_pylist())[query]
 
 
 def _measure_codes(
@@ -83,9 +90,13 @@ def _measure_codes(
     wanted = report.rankings(report.DIRECTIONS, lengths, orders)
     places = codes.zarr("codes.zarr"), dataset.zarr("dataset.zarr")
     counted, queries = counting.count_in_blocks(*places, wanted, orders, resources)
+    opened = zarr.open_group(places[1], mode="r")
+    query = schema.array(opened, "split/query")[:]
+    image_row = schema.array(opened, "image_row")[:]
+    queries = replace(queries, group_N=_groups(dataset, query), image_N=image_row[query])
     if "unified.safetensors" in codes.files:
         unified = load(codes.read_bytes("unified.safetensors"))
-        label_NL = schema.array(zarr.open_group(places[1], mode="r"), "label")
+        label_NL = schema.array(opened, "label")
         learnt = CodedItems({"unified": unified["code"]}, label_NL.oindex[unified["row"]])
         wanted = report.rankings(report.UNIFIED, lengths, ())
         counted = {

@@ -64,3 +64,29 @@ def test_what_cannot_be_paired_is_refused():
         instance_recall.instance_recall(codes, codes, (5, 0))
     with pytest.raises(ValueError, match=r"same row of the gallery, got codes \(3, 1\) and \(2, 1\)"):
         instance_recall.instance_recall(codes, codes[:2])
+
+
+@pytest.mark.parametrize("query_is_image", [True, False])
+def test_any_caption_of_the_image_is_right(query_is_image: bool) -> None:
+    """Over all orders of the ties, counted one by one; each image asks once and is in the gallery once."""
+    rng = np.random.default_rng(4)
+    image_Q = np.array([0, 0, 1, 2, 2, 2])
+    one_per_image = [0, 2, 3]
+    image = rng.integers(0, 4, (3, 1), np.uint8)[image_Q]
+    text = rng.integers(0, 4, (6, 1), np.uint8)
+    query, gallery = (image, text) if query_is_image else (text, image)
+    ks = (1, 2, 3)
+    found = instance_recall.instance_recall(
+        query, gallery, ks, image_Q=image_Q, query_is_image=query_is_image
+    )
+    asking, asked = (one_per_image, range(6)) if query_is_image else (range(6), one_per_image)
+    expected = []
+    for q in asking:
+        hits = np.zeros(len(ks))
+        orders = list(permutations(asked))
+        for order in orders:
+            ranked = sorted(order, key=lambda g: bin(query[q, 0] ^ gallery[g, 0]).count("1"))
+            right = [image_Q[g] == image_Q[q] for g in ranked]
+            hits += [any(right[:k]) for k in ks]
+        expected.append(hits / len(orders))
+    assert found == pytest.approx(np.array(expected))

@@ -171,3 +171,40 @@ def test_impossible_cut_offs_are_refused(k: int) -> None:
         metrics.precision_at(counts_of([(0, True)]), k)
     with pytest.raises(ValueError, match="at least 1"):
         metrics.average_precision(counts_of([(0, True)]), k)
+
+
+def test_interval_draws_whole_groups():
+    """Ten equal scores of one concept are one vote: as wide as an interval over the concepts' own means."""
+    rng = np.random.default_rng(0)
+    concept_G = rng.random(30)
+    score_Q, group_Q = np.repeat(concept_G, 10), np.repeat(np.arange(30), 10).astype(str)
+    by_query, by_group = metrics.interval(score_Q), metrics.interval(score_Q, group_Q)
+    alone = metrics.interval(concept_G)
+    assert by_group.mean == pytest.approx(alone.mean)
+    assert by_group.high - by_group.low == pytest.approx(alone.high - alone.low, rel=0.1)
+    assert by_group.high - by_group.low > 2.5 * (by_query.high - by_query.low)
+    assert metrics.interval(score_Q, np.arange(300)) == by_query
+    with pytest.raises(ValueError, match="as many groups"):
+        metrics.interval(score_Q, group_Q[:-1])
+
+
+def test_interval_over_groups_equals_a_slow_loop():
+    """Mean = sum over the drawn groups' scores / sum of their sizes."""
+    rng = np.random.default_rng(1)
+    score_Q, group_Q = rng.random(40), rng.integers(0, 7, 40)
+    draws, names = np.random.default_rng(3), np.unique(group_Q)
+    means = [
+        np.concatenate(
+            [score_Q[group_Q == names[g]] for g in draws.integers(len(names), size=len(names))]
+        ).mean()
+        for _ in range(1000)
+    ]
+    found = metrics.interval(score_Q, group_Q, seed=3)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+
+
+def test_interval_over_groups_where_queries_are_skipped():
+    """The groups of the queries that are left out go with them."""
+    codes, labels = np.zeros((4, 1), np.uint8), np.eye(4, dtype=bool)
+    found = metrics.evaluate(codes[:3], codes[:2], labels[:3], labels[:2], 8, zero="skip")
+    assert found.map_interval(group_Q=["a", "b", "c"]).mean == pytest.approx(found.map)

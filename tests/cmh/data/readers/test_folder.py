@@ -113,8 +113,7 @@ def test_missing_image_is_an_error_of_its_record(tmp_path):
     ],
 )
 def test_labels_in_many_notations(tmp_path, cell):
-    """Separated, as a JSON list, as Python prints a list or a tuple; a label that is said twice counts "
-    "once."""
+    """Separated, as a JSON list, as Python prints a list or a tuple; one that is said twice counts once."""
     (record,) = read(tmp_path, f"image,text,labels\na.png,x,{cell}\n")
     assert record.traits["labels"] == ("fruit", "red")
 
