@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 FOLDER = Path(__file__).parent
+MAX_BYTES, MAX_DEPTH = 1 << 20, 20  # of a YAML file
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -244,12 +245,31 @@ def folder_entry(images: str | Path, items: str | Path, **changes: Any) -> Entry
     return _parse(Entry, fields | changes, Path(items))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases, by which a few lines can stand for gigabytes, and without deep nesting."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.YAMLError(f"an alias (*name) in line {event.start_mark.line + 1}; write it out")
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CatalogError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    if path.stat().st_size > MAX_BYTES:
+        raise CatalogError(f"{path}: {path.stat().st_size} bytes; an entry has at most {MAX_BYTES}")
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CatalogError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        value = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CatalogError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(value, dict):
         raise CatalogError(f"{path}: expected fields with values, got {type(value).__name__}")

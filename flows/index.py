@@ -1,12 +1,12 @@
 """Add a folder of images, or a file of texts, to a collection (`cmh.collection`): what is new is encoded.
 
 What is in the collection is not encoded again: to add what is new in a folder, or to go on after an addition
-was broken off, add the folder once more.
+was broken off, add the folder once more.  An image is known by its absolute path; if its size or time of
+change differs, it is encoded again.
 """
 
-import json
-import os
-import shutil
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,10 +17,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from cmh import collection
+from cmh import collection_files
 from cmh import model as models
 from cmh.codes import hamming
 from cmh.codes.hamming import Codes
+from cmh.collection_files import Contents, FileState
+from cmh.data import image_files
 from cmh.data.batches import Side
 from cmh.data.images import read_image
 from cmh.model import Model
@@ -30,18 +32,17 @@ from infra import artifacts, dask_cluster
 from infra.artifacts import newest
 from infra.storage import Store
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp")
 TASK = 128  # images of a Dask task
-PART = 1 << 14  # items of a part: what is lost at most when an addition is broken off
+PART = 1 << 14  # items of a part, at most
+SECONDS = 60  # of work that is lost at most, or that of a task, when an addition is broken off
 
 Item = TypeVar("Item")
 
 
 class Task(NamedTuple):
-    """Some images: their names in the collection, and where they are."""
+    """Some images: their names in the collection, which are their paths."""
 
     names: tuple[str, ...]
-    paths: tuple[str, ...]
 
 
 @dataclass
@@ -50,58 +51,93 @@ class Added:
 
     items: int = 0
     known: int = 0  # were there already
+    changed: int = 0  # of the items: files that changed since they were encoded
+    gone: list[str] = field(default_factory=list)  # items below the folder whose file is no longer there
     rejected: dict[str, str] = field(default_factory=dict)  # name → reason
+    skipped: Counter[str] = field(default_factory=Counter)  # suffix → files that are no images
 
 
-def add(store: Store, source: Path, to: Path, model: str | None, resources: Resources) -> Added:
+def add(
+    store: Store, source: Path, to: Path, model: str | None, resources: Resources, *, prune: bool = False
+) -> Added:
     """Add a folder of images, or a text file of one text a line, to the collection in the folder `to`.
 
     model: address of a model in the store, where the collection is new; None: the newest.
+    prune: remove items below the folder whose file is no longer there.
 
     Raises:
         ValueError: if `source` is neither, or `to` holds something else or items of the other kind, or the
-            model cannot be searched with.
+            model cannot be searched with, or another process changes the collection.
     """
     what: Side = "image" if source.is_dir() else "text"
-    named = _images(source) if what == "image" else _texts(source)
+    if prune and what == "text":
+        raise ValueError("--prune removes images whose file is gone; it needs a folder of images")
+    done = Added()
+    named = _images(source, done) if what == "image" else _texts(source)
     _prepare(to, what, store, model)
-    there = {name for part in collection.read_parts(to) for name in part.ids.tolist()}
-    waiting = [name for name in named if name not in there]
-    done = Added(known=len(named) - len(waiting))
-    if not waiting:
-        return done
-    encode = _encode_images if what == "image" else _encode_texts
-    with prefect_ui.progress(f"encoding {what}s", len(waiting)) as advance:
-        for codes_NP, names, rejected in encode(waiting, to / "model", resources):
-            done.rejected |= rejected
-            done.items += len(names)
-            if names:
-                collection.write_part(to, codes_NP, names)
-            advance(len(names) + len(rejected))
-    if done.rejected and not done.items and not there:
+    with collection_files.lock(to):
+        contents = collection_files.read(to)
+        collection_files.check(to, contents)
+        contents, waiting = _what_is_new(to, contents, source, named, done, prune)
+        if waiting:
+            _encode_and_add(to, contents, waiting, what, resources, done)
+    if done.rejected and not done.items and not contents.parts:
         name, reason = next(iter(done.rejected.items()))
-        raise ValueError(f"none of the {len(waiting)} {what}s of {source} can be encoded; {name}: {reason}")
+        raise ValueError(
+            f"none of the {len(done.rejected)} {what}s of {source} can be encoded; {name}: {reason}"
+        )
     return done
 
 
-def _images(folder: Path) -> dict[str, Path]:
-    """Name of each image file below a folder → where it is; the name is the path as it was given.
+def _what_is_new(
+    to: Path, contents: Contents, source: Path, named: Sequence[str], done: Added, prune: bool
+) -> tuple[Contents, list[str]]:
+    """Return what is to be encoded, after removing items whose file changed or, if asked for, is gone."""
+    if contents.what == "text":
+        there = {name for part in collection_files.read_parts(to, contents) for name in part.ids.tolist()}
+        waiting = [name for name in named if name not in there]
+        done.known = len(named) - len(waiting)
+        return contents, waiting
+    known = collection_files.states(to, contents)
+    changed = {name for name in named if name in known and FileState.of(Path(name)) != known[name]}
+    here, below = set(named), f"{source.resolve()}/"
+    done.gone = sorted(name for name in known if name.startswith(below) and name not in here)
+    stale = changed | (set(done.gone) if prune else set())
+    if stale:
+        contents = collection_files.remove(to, contents, stale)
+    waiting = [name for name in named if name not in known or name in changed]
+    done.changed, done.known = len(changed), len(named) - len(waiting)
+    return contents, waiting
 
-    Hidden files are left out, such as the doubles that macOS writes beside images.
-    """
-    found = {
-        str(path): path.resolve()
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    }
-    if not found:
-        raise ValueError(f"{folder} holds no images; those are files that end with {', '.join(SUFFIXES)}")
-    return found
+
+def _encode_and_add(
+    to: Path, contents: Contents, waiting: list[str], what: Side, resources: Resources, done: Added
+) -> None:
+    encode = _encode_images if what == "image" else _encode_texts
+    with prefect_ui.progress(f"encoding {what}s", len(waiting)) as advance:
+        for codes_NP, names, rejected, files in encode(waiting, to / "model", resources):
+            done.rejected |= rejected
+            done.items += len(names)
+            if names:
+                contents = collection_files.add_part(to, contents, codes_NP, names, files)
+            advance(len(names) + len(rejected))
 
 
-def _texts(file: Path) -> dict[str, None]:
+def _images(folder: Path, done: Added) -> list[str]:
+    """Return the whole path of each image below a folder; note what is none in `done`."""
+    found = image_files.find(folder.resolve())
+    done.rejected |= found.rejected
+    done.skipped = found.skipped
+    if not found.images:
+        others = ", ".join(f"{count} {suffix}" for suffix, count in found.skipped.most_common(5))
+        raise ValueError(
+            f"{folder} holds no images; those are files that end with {', '.join(image_files.SUFFIXES)}"
+            + (f"; it holds {others}" if others else "")
+        )
+    return [str(path) for path in found.images]
+
+
+def _texts(file: Path) -> list[str]:
     """Return the texts of a file, in their order, each once."""
     if not file.is_file() or file.suffix.lower() != ".txt":
         raise ValueError(
@@ -111,21 +147,21 @@ def _texts(file: Path) -> dict[str, None]:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    found: dict[str, None] = dict.fromkeys(line.strip() for line in lines if line.strip())
-    if not found:
+    texts = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not texts:
         raise ValueError(f"{file} holds no text; it takes one a line")
-    return found
+    return texts
 
 
 def _prepare(to: Path, what: Side, store: Store, model: str | None) -> None:
     """Make the collection, or see that what is there takes these items."""
-    if collection.is_collection(to):
-        about = collection.read_about(to)
-        if about["what"] != what:
-            raise ValueError(f"{to} holds {about['what']}s, and these are {what}s; give another --to")
-        if model is not None and model != about["model"]:
+    if collection_files.is_collection(to):
+        contents = collection_files.read(to)
+        if contents.what != what:
+            raise ValueError(f"{to} holds {contents.what}s, and these are {what}s; give another --to")
+        if model is not None and model != contents.model:
             raise ValueError(
-                f"{to} was encoded with {about['model']}, not {model}, and their codes cannot be compared; "
+                f"{to} was encoded with {contents.model}, not {model}, and their codes cannot be compared; "
                 "leave out --model, or give another --to"
             )
         return
@@ -142,33 +178,40 @@ def _prepare(to: Path, what: Side, store: Store, model: str | None) -> None:
             + ("real-valued" if loaded.method.real_valued else "over features that its dataset brought")
             + "; give another with --model (`cmh ls model`)"
         )
-    draft = to.with_name(f".{to.name}-{os.getpid()}")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(folder, draft / "model")
-    about = {"format": collection.FORMAT, "what": what, "model": trained.ref.address}
-    (draft / "collection.json").write_text(json.dumps(about, indent=2) + "\n")
-    draft.rename(to)
+    collection_files.create(to, folder, what, trained.ref.address)
 
 
-Encoded = Iterator[tuple[Codes, list[str], dict[str, str]]]
-"""Codes, the names they belong to, and names of what was rejected, with the reason; part by part."""
+Encoded = Iterator[tuple[Codes, list[str], dict[str, str], list[FileState] | None]]
+"""Codes, the names they belong to, names of what was rejected, with the reason, and the states of files."""
 
 
 def _encode_images(waiting: Sequence[str], model: Path, resources: Resources) -> Encoded:
     """On Dask workers, which must see the images and the model under the same paths; a few images here."""
     place = str(model.resolve())
     if resources.dask is None and len(waiting) <= TASK:
-        yield _gathered(waiting, [_encode(_load(place), _task(waiting))])
+        yield _gathered(waiting, [_encode(_load(place), Task(tuple(waiting)))])
         return
     with (
         dask_cluster.connect(resources.dask, workers=resources.threads, threads=1) as client,
-        dask_cluster.on_every_worker(client, partial(_load, place)) as provided,
+        dask_cluster.on_every_worker(client, partial(_load, place)) as loaded,
     ):
-        for names in _chunks(waiting, PART):
-            tasks = [_task(some) for some in _chunks(names, TASK)]
-            work = partial(_on_worker, provided)
-            found = dask_cluster.map_parts(client, work, tasks, describe=lambda task: task.names[0])
-            yield _gathered(names, found)
+        first = TASK * 4 * max(1, sum(client.nthreads().values()))
+        for names in _paced(waiting, first):
+            tasks = [Task(tuple(some)) for some in _chunks(names, TASK)]
+            work = partial(_on_worker, loaded)
+            results = dask_cluster.map_parts(client, work, tasks, describe=lambda task: task.names[0])
+            yield _gathered(names, results)
+
+
+def _paced(items: Sequence[Item], first: int) -> Iterator[list[Item]]:
+    """Yield the items in portions that take about SECONDS each, as measured between one and the next."""
+    start, size = 0, first
+    while start < len(items):
+        began = time.monotonic()
+        yield list(items[start : start + size])
+        start += size
+        rate = size / max(time.monotonic() - began, 1e-3)
+        size = int(min(PART, max(first, rate * SECONDS)))
 
 
 def _load(folder: str) -> Model:
@@ -176,40 +219,44 @@ def _load(folder: str) -> Model:
     return models.load(Path(folder))
 
 
-def _task(names: Sequence[str]) -> Task:
-    return Task(tuple(names), tuple(str(Path(name).resolve()) for name in names))
+Result = tuple[Codes, dict[str, str], dict[str, FileState]]
+"""Codes of a task's images, reasons of those that were rejected, states of the files of the others."""
 
 
 def _gathered(
-    names: Sequence[str], found: Sequence[tuple[Codes, dict[str, str]]]
-) -> tuple[Codes, list[str], dict[str, str]]:
-    """Return one part, of what its tasks gave in their order."""
-    rejected = {name: reason for _, bad in found for name, reason in bad.items()}
+    names: Sequence[str], results: Sequence[Result]
+) -> tuple[Codes, list[str], dict[str, str], list[FileState]]:
+    """Return one portion, of what its tasks gave in their order."""
+    rejected = {name: reason for _, bad, _ in results for name, reason in bad.items()}
+    files = {name: state for _, _, good in results for name, state in good.items()}
     kept = [name for name in names if name not in rejected]
-    return np.concatenate([codes_NP for codes_NP, _ in found]), kept, rejected
+    codes_NP = np.concatenate([codes_NP for codes_NP, _, _ in results])
+    return codes_NP, kept, rejected, [files[name] for name in kept]
 
 
-def _on_worker(provided: str, task: Task) -> tuple[Codes, dict[str, str]]:
-    return _encode(dask_cluster.worker_object(provided), task)
+def _on_worker(loaded: str, task: Task) -> Result:
+    return _encode(dask_cluster.worker_object(loaded), task)
 
 
-def _encode(model: Model, task: Task) -> tuple[Codes, dict[str, str]]:
+def _encode(model: Model, task: Task) -> Result:
     """Return codes (n, P) of the images that can be read, in their order, and why the others cannot."""
-    images, rejected = [], {}
-    for name, path in zip(task.names, task.paths, strict=True):
+    images, rejected, files = [], {}, {}
+    for name in task.names:
         try:
-            images.append(read_image(Path(path), model.facts.stored_size))
+            state = FileState.of(Path(name))  # before reading: a change meanwhile shows the next time
+            images.append(read_image(Path(name), model.facts.stored_size))
+            files[name] = state
         except (OSError, ValueError) as error:
             rejected[name] = str(error) or type(error).__name__
     if not images:
-        return np.empty((0, hamming.width(model.bits)), np.uint8), rejected
-    return model.encode_images(images), rejected
+        return np.empty((0, hamming.width(model.bits)), np.uint8), rejected, files
+    return model.encode_images(images), rejected, files
 
 
 def _encode_texts(waiting: Sequence[str], model: Path, resources: Resources) -> Encoded:
     torch.set_num_threads(resources.threads)
     trained = models.load(model)
-    for texts in _chunks(waiting, PART):
+    for texts in _paced(waiting, 1 << 12):
         known = [
             text
             for some in _chunks(texts, 1024)
@@ -218,11 +265,8 @@ def _encode_texts(waiting: Sequence[str], model: Path, resources: Resources) -> 
         ]
         rejected = dict.fromkeys(set(texts) - set(known), "no word that the model knows")
         codes = [trained.encode_texts(some) for some in _chunks(known, 1024)]
-        yield (
-            np.concatenate(codes) if codes else np.empty((0, hamming.width(trained.bits)), np.uint8),
-            known,
-            rejected,
-        )
+        empty = np.empty((0, hamming.width(trained.bits)), np.uint8)
+        yield np.concatenate(codes) if codes else empty, known, rejected, None
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

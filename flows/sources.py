@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from cmh.data import image_files
 from cmh.networks import backbones, clip
 from data_catalog import catalog
 from data_catalog.catalog import Entry, Local, Manual, Npm, Pypi, Source
@@ -132,7 +133,8 @@ def _checksum(source: Source) -> str:
 def file_or_folder(path: Path) -> str:
     """Return SHA-256 of a file, or over the names and contents of all files below a folder.
 
-    Left out are files that are hidden, or in a hidden folder, and what cmh itself keeps: neither is data.
+    Links are followed.  Left out are files that are hidden, or in a hidden folder, and what cmh itself keeps:
+    neither is data.
     """
     if path.is_file():
         found = path.stat()
@@ -140,11 +142,9 @@ def file_or_folder(path: Path) -> str:
     digest = hashlib.sha256()
     home = stores.home().resolve()
     within = home.is_relative_to(path.resolve())  # else this is itself a download, kept in the home
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+    for file in sorted(file for file in image_files.walk(path) if file.is_file()):
         name = file.relative_to(path)
-        if any(part.startswith(".") for part in name.parts) or (
-            within and file.resolve().is_relative_to(home)
-        ):
+        if within and file.resolve().is_relative_to(home):
             continue
         digest.update(os.fsencode(f"{name.as_posix()}\0{file_or_folder(file)}\n"))
     return digest.hexdigest()

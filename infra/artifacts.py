@@ -107,8 +107,9 @@ class Reading:
     def zarr(self, rel: str) -> ZarrStore:
         """Return a read-only Zarr store.
 
-        No file may be missing or cut short, as Zarr would read zeros in its place.  What is in the chunks is
-        checked by Zarr as it reads them, if the arrays were written with crc32c, and by `verify`.
+        No file may be missing or cut short, as Zarr would read zeros in its place, and the shapes and types
+        of its arrays are verified.  What is in the chunks is checked by Zarr as it reads them, if the arrays
+        were written with crc32c, and by `verify`.
         """
         below = self.path(rel)
         listed = {
@@ -121,6 +122,9 @@ class Reading:
         found = self.store.sizes(below)
         if damaged := [path for path in listed if found.get(path) != listed[path]]:
             raise ArtifactError(f"{self.store.url}/{damaged[0]} is missing or cut short; {REMEDY}")
+        for name in self.files:  # shapes and types: with others, whole chunks would be read as other data
+            if name.startswith(rel + "/") and name.endswith("/zarr.json"):
+                self.read_bytes(name)
         return self.store.zarr(below)
 
     def local(self, rel: str | None = None) -> Path:

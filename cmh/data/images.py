@@ -7,7 +7,10 @@ Shapes: S = side of the image in pixels.
 
 import io
 import mimetypes
+import os
+import stat
 import struct
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +19,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cmh.data import svg
 
-REVISION = 2  # raise it when an image is decoded otherwise: it is part of every image artifact's identity
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+REVISION = 3  # raise it when an image is decoded otherwise: it is part of every image artifact's identity
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 100_000_000  # a 100-megapixel photo; decoded it takes 300 MB
+MAX_MEMORY = 1 << 30  # bytes that decoding one image may take
+
+# Bytes of memory per pixel, at most, with the copies that are made on the way; measured by tests.
+_PLAIN, _ALPHA = 10, 36
+_SIGNATURES = (  # first bytes of the formats
+    b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*",
+)  # fmt: skip
 
 _UNREADABLE = (  # what Pillow lets through of hostile or damaged files, besides OSError and ValueError
     Image.DecompressionBombError, SyntaxError, struct.error, TypeError, AttributeError, KeyError, IndexError,
@@ -41,22 +51,55 @@ def decode_image(data: bytes, media_type: str, size: int) -> NDArray[np.uint8]:
             with Image.open(io.BytesIO(svg.draw(data, size)), formats=("PNG",)) as image:
                 # Drawn at the width asked for, then fitted: a tall or a wide drawing keeps its shape.
                 return np.asarray(ImageOps.pad(_on_white(image), (size, size), color="white"))
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
             return _photo(image, size)
     except UnidentifiedImageError:  # its own message has an address in memory, and is kept with the images
         raise ValueError(
-            f"not an image of a kind that is read, which are {', '.join(FORMATS)}, SVG"
+            f"not an image of a kind that is read, which are {', '.join(_formats())}, SVG"
         ) from None
     except _UNREADABLE as error:
         raise ValueError(f"image cannot be decoded: {str(error) or type(error).__name__}") from error
 
 
 def _photo(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"image of {image.width} × {image.height} pixels; at most {MAX_PIXELS} are decoded")
+    _check_size(image)
     image.draft("RGB", (2 * size, 2 * size))  # JPEG: decode at a fraction of the size where that suffices
-    upright = ImageOps.exif_transpose(image)
-    return np.asarray(ImageOps.fit(_on_white(upright), (size, size), Image.Resampling.BICUBIC))
+    ImageOps.exif_transpose(image, in_place=True)
+    return np.asarray(ImageOps.fit(_on_white(image), (size, size), Image.Resampling.BICUBIC))
+
+
+def _check_size(image: Image.Image) -> None:
+    """Refuse an image by its header if decoding it would take too much memory."""
+    pixels = image.width * image.height
+    each = _PLAIN if image.mode in ("1", "L", "RGB", "YCbCr") and "transparency" not in image.info else _ALPHA
+    most = min(MAX_PIXELS, MAX_MEMORY // each)
+    if pixels > most:
+        raise ValueError(
+            f"image of {image.width} × {image.height} pixels in mode {image.mode}; at most {most} are decoded"
+        )
+
+
+def has_signature(head: bytes) -> bool:
+    """Return whether a file begins as an image of a kind that is read; head: its first 32 bytes or more."""
+    if head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return True
+    brands = (b"avif", b"avis", b"heic", b"heix", b"mif1") if reads_heic() else (b"avif", b"avis")
+    return head[4:8] == b"ftyp" and head[8:12] in brands
+
+
+@cache
+def reads_heic() -> bool:
+    """Return whether photos in HEIC can be read, which the extra `heic` adds."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener(thumbnails=False)
+    return True
+
+
+def _formats() -> tuple[str, ...]:
+    return (*FORMATS, "HEIF") if reads_heic() else FORMATS
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -66,7 +109,7 @@ def _on_white(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def resize(image_HWC: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -76,6 +119,23 @@ def resize(image_HWC: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.asarray(ImageOps.fit(Image.fromarray(image_HWC), (size, size), Image.Resampling.BICUBIC))
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return the contents of an image file.
+
+    Raises:
+        ValueError: if it is larger than `MAX_BYTES`, or no regular file, from which reading might
+            never end.
+        OSError: if it cannot be read.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path.name} is no regular file")
+        if status.st_size > MAX_BYTES:
+            raise ValueError(f"image file of {status.st_size} bytes; at most {MAX_BYTES} are read")
+        return file.read(MAX_BYTES + 1)
+
+
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     """Decode an image file as the pipeline would have stored it: uint8 (S, S, 3).
 
@@ -83,4 +143,4 @@ def read_image(path: Path, size: int) -> NDArray[np.uint8]:
         ValueError, OSError: not an image, or none of a kind that is read.
     """
     media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return decode_image(path.read_bytes(), media_type, size)
+    return decode_image(read_bytes(path), media_type, size)

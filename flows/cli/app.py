@@ -120,9 +120,23 @@ def _moved(name: str, count: int) -> None:
 
 @app.command(group=_KEEP)
 def verify(address: str | None = None, *, as_json: Json = False) -> int:
-    """Compare every file of an artifact, or of all, with its checksum; exit status 1 on damage."""
+    """Compare every file of an artifact, or of all, with its checksum; exit status 1 on damage.
+
+    Parameters
+    ----------
+    address
+        as `cmh ls` prints it: kind/name/digest; or the folder of a collection (`cmh index`)
+    """
+    from cmh import collection_files
     from infra import artifacts, stores
 
+    if address and collection_files.is_collection(Path(address)):
+        damage = collection_files.damage(Path(address), collection_files.read(Path(address)))
+        if damage or as_json:
+            show([{"collection": address, "problem": problem} for problem in damage], as_json, "Damaged")
+        else:
+            say(f"{address} is whole")
+        return 1 if damage else 0
     store = stores.open_store()
     addresses = [address] if address else artifacts.published(store)
     problems = [

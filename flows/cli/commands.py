@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from cmh import collection, methods
+from cmh import collection, collection_files, methods
 from cmh.codes import index_files
 from cmh.data import batches, images
 from cmh.evaluation import comparison
@@ -154,21 +154,25 @@ def index(
     *,
     to: Path,
     model: str | None = None,
+    prune: Annotated[bool, Parameter(negative="")] = False,
     threads: int = Resources().threads,
     dask: str | None = None,
     as_json: Json = False,
 ) -> None:
     """Encode a folder of images, or a text file, with a trained model; repeat it to add what is new.
 
+    Images that changed are encoded again.  Only one process at a time changes a collection.
+
     Parameters
     ----------
     source
-        a folder of images, searched with all folders in it, or a .txt file with one text a line; images are
-        known by their path as it is given, so give the folder the same way each time
+        a folder of images, searched with all folders and links in it, or a .txt file with one text a line
     to
         folder of the collection, new or to be added to; it holds the model too, and can be moved
     model
         address of the model (`cmh ls model`) of a new collection; by default the newest in the store
+    prune
+        remove images of this folder whose file is no longer there
     threads
         CPU threads of this machine
     dask
@@ -176,14 +180,28 @@ def index(
     """
     resources = Resources(threads=threads, dask=dask)
     preflight.check_resources(resources)
-    done = add(stores.open_store(), source, to, model, resources)
+    done = add(stores.open_store(), source, to, model, resources, prune=prune)
     rejected = [{"rejected": name, "reason": reason} for name, reason in done.rejected.items()]
     if as_json:
-        show([{"added": done.items, "known": done.known, "rejected": done.rejected}], as_json)
+        show(
+            [
+                {"added": done.items, "known": done.known, "changed": done.changed, "gone": done.gone}
+                | {"pruned": prune, "rejected": done.rejected, "skipped": dict(done.skipped)}
+            ],
+            as_json,
+        )
         return
     if rejected:
         show(rejected, as_json, "Rejected")
     say(f"{done.items} added to {to}, {done.known} were there, {len(rejected)} rejected")
+    if done.changed:
+        say(f"{done.changed} of these had changed and were encoded again")
+    if done.gone:
+        told = "were removed" if prune else "stay in the collection; --prune removes them"
+        say(f"{len(done.gone)} whose file is gone {told}, such as {done.gone[0]}")
+    if done.skipped:
+        others = ", ".join(f"{count} {suffix}" for suffix, count in sorted(done.skipped.items())[:8])
+        say(f"{done.skipped.total()} other files were not read: {others}")
 
 
 def export(
@@ -208,7 +226,7 @@ def export(
     writers = {".faiss": index_files.export_faiss, ".parquet": index_files.export_parquet}
     if to.suffix not in writers:
         raise ValueError(f"{to} is to end with {' or '.join(writers)}, which says what is written")
-    if collection.is_collection(Path(source)):
+    if collection_files.is_collection(Path(source)):
         codes = collection.all_codes(Path(source))
     else:
         codes = all_codes(stores.open_store(), source, side)

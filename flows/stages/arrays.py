@@ -19,6 +19,14 @@ def put(group: zarr.Group, name: str, values: np.ndarray[Any, Any]) -> None:
     array[:] = values
 
 
+def to_fill(store: Any, name: str) -> Any:
+    """Open an array that `create` made, to write whole shards, those that are all zeros too.
+
+    Zarr leaves out chunks of zeros unless the open array says otherwise: the setting is not stored.
+    """
+    return zarr.open_array(store, path=name, mode="r+").with_config({"write_empty_chunks": True})
+
+
 def create(group: zarr.Group, name: str, *, shape: tuple[int, ...], dtype: str, **layout: Any) -> None:
     """Create an array that tasks fill shard by shard; leave one that an earlier attempt created.
 
@@ -30,5 +38,4 @@ def create(group: zarr.Group, name: str, *, shape: tuple[int, ...], dtype: str, 
         layout: `chunks`, `shards` and `compressors`, as `zarr.Group.create_array` takes them.
     """
     if name not in group:
-        # write_empty_chunks: a shard of zeros is a shard, not a gap
-        group.create_array(name, shape=shape, dtype=dtype, config={"write_empty_chunks": True}, **layout)
+        group.create_array(name, shape=shape, dtype=dtype, **layout)

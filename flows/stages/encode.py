@@ -53,7 +53,7 @@ def target(model: Ref, dataset: Ref, source: Ref) -> Target:
     return Target(
         "codes",
         model.name,
-        config={"rows": ROWS},
+        config={"rows": ROWS, "checksum": "crc32c"},
         inputs={"model": model.content, "dataset": dataset.content, source.kind: source.content},
         revision=encoding.REVISION,
     )
@@ -98,7 +98,7 @@ def _arrays(method: str) -> Mapping[str, schema.Array]:
 def _create(group: zarr.Group, specs: Mapping[str, schema.Array], items: int, bits: int) -> None:
     for name, spec in specs.items():
         width = bits if spec.dims[1] == "K" else -(-bits // 8)
-        layout = {"chunks": (ROWS, width), "shards": (ROWS, width)}
+        layout = {"chunks": (ROWS, width), "shards": (ROWS, width), "compressors": arrays.COMPRESSORS}
         arrays.create(group, name, shape=(items, width), dtype=spec.dtype, **layout)
 
 
@@ -111,7 +111,6 @@ def _encode(key: str, part: Part) -> None:
     """Encode and write one shard of each modality, on a worker."""
     model: Model = dask_cluster.worker_object(key)
     dataset, source = (zarr.open_group(place, mode="r") for place in (part.dataset, part.source))
-    out = zarr.open_group(part.out, mode="r+")
     items = read_items(
         dataset,
         source,
@@ -124,7 +123,7 @@ def _encode(key: str, part: Part) -> None:
     for side, name in zip(SIDES, _arrays(model.facts.method), strict=True):
         u_NK = _relaxed(model, items, image_row, side)
         values = u_NK if model.method.real_valued else encoding.pack_codes(u_NK, model.order)
-        schema.array(out, name)[part.start : part.stop] = values
+        arrays.to_fill(part.out, name)[part.start : part.stop] = values
 
 
 def _relaxed(model: Model, items: Items, image_row_N: NDArray[np.int64], side: Side) -> NDArray[np.float32]:

@@ -109,7 +109,6 @@ def _load(name: str, weights: str) -> backbones.Backbone:
 def _extract(key: str, part: Part) -> None:
     """Compute and write one shard of every array, on a worker."""
     image: Any = zarr.open_group(part.images, mode="r")["image"]
-    out: Any = zarr.open_group(part.out, mode="r+")
     computed = extraction.extract(
         dask_cluster.worker_object(key),
         np.asarray(image[part.start : part.stop]),
@@ -118,4 +117,4 @@ def _extract(key: str, part: Part) -> None:
         batch=BATCH,
     )
     for name, values in computed.items():
-        out[name][part.start : part.stop] = values
+        arrays.to_fill(part.out, name)[part.start : part.stop] = values

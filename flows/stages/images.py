@@ -97,8 +97,7 @@ def _decode(part: Part) -> dict[str, str]:
             block[row] = decode_image(record.image(), record.media_type, part.size)
         except (OSError, ValueError) as error:
             reasons[record.image_name] = str(error) or type(error).__name__
-    array: Any = zarr.open_group(part.out, mode="r+")["image"]
-    array[part.start : part.stop] = block
+    arrays.to_fill(part.out, "image")[part.start : part.stop] = block
     return reasons
 
 

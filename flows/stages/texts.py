@@ -91,5 +91,4 @@ def _load(weights: Path) -> clip.ClipText:
 def _extract(key: str, part: Part) -> None:
     """Compute and write one shard, on a worker."""
     network: clip.ClipText = dask_cluster.worker_object(key)
-    array = schema.array(zarr.open_group(part.out, mode="r+"), "text")
-    array[part.start : part.stop] = network.features(part.texts)
+    arrays.to_fill(part.out, "text")[part.start : part.stop] = network.features(part.texts)

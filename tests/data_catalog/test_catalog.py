@@ -1,5 +1,7 @@
 """The catalog: its own files are valid, and a wrong file is explained by file, field and what is allowed."""
 
+import time
+
 import pytest
 import yaml
 
@@ -128,3 +130,33 @@ def test_own_folder(tmp_path):
     assert entry.max_rejected == 0.5
     with pytest.raises(CatalogError, match="max_rejected"):
         catalog.folder_entry(tmp_path, "items.csv", max_rejected=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [1, 1]\nb: [*a, *a]\n", "an alias"),
+        ("a: " + "[" * 5000 + "]" * 5000, "nested deeper than"),
+        ("a: " + "{b: " * 5000 + "}" * 5000, "nested deeper than"),
+        ('a: !!python/object/apply:os.system ["id"]\n', "could not determine a constructor"),
+        ("a: 2023-99-99\n", "month must be in"),
+        ("- " * 30000, "not valid YAML"),
+        ("a: 1\n" + "#" * (1 << 20), "an entry has at most"),
+        ("a: \x00", "not valid YAML"),
+    ],
+)
+def test_hostile_yaml_is_refused_at_once(tmp_path, text, message):
+    """Aliases that multiply, nesting without end, tags that call, odd values, sheer size."""
+    path = tmp_path / "entry.yaml"
+    path.write_text(text)
+    began = time.monotonic()
+    with pytest.raises(catalog.CatalogError, match=message):
+        catalog.load(path)
+    assert time.monotonic() - began < 2
+    with pytest.raises(catalog.CatalogError, match="not a file"):
+        catalog.load(_folder(tmp_path / "folder.yaml"))
+
+
+def _folder(path):
+    path.mkdir()
+    return path

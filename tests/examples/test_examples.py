@@ -18,7 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.nn.functional import adaptive_avg_pool2d
 
-from cmh import collection, model
+from cmh import collection_files, model
+from cmh.collection_files import FileState
 from cmh.data import readers
 from cmh.data.batches import to_stages
 from cmh.data.images import read_image
@@ -70,11 +71,11 @@ def trained(table: list[dict[str, str]]) -> model.Model:
 
 def collect(trained: model.Model, what: str, codes_NP: Any, names: list[str], folder: Path) -> Path:
     """A collection as `cmh index` makes it."""
-    (folder / "model").mkdir(parents=True)
-    model.save(trained, folder / "model")
-    about = {"format": collection.FORMAT, "what": what, "model": "model/by-hand/0"}
-    (folder / "collection.json").write_text(json.dumps(about))
-    collection.write_part(folder, codes_NP, names)
+    (made := folder.with_name("trained")).mkdir()
+    model.save(trained, made)
+    collection_files.create(folder, made, what, "model/by-hand/0")
+    files = [FileState.of(Path(name)) for name in names] if what == "image" else None
+    collection_files.add_part(folder, collection_files.read(folder), codes_NP, names, files)
     return folder
 
 

@@ -3,6 +3,7 @@
 The model is a small network with random weights: what it finds is checked against its own codes.
 """
 
+import os
 import re
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cmh import collection, model
+from cmh import collection, collection_files, model
 from cmh.codes import hamming
 from cmh.data.images import read_image
 from cmh.networks import backbones
@@ -32,7 +33,7 @@ from tests.flows.command_line import cmh
 SMALL_PARTS = """
 from flows import cli, index
 
-index.TASK, index.PART = 4, 8
+index.TASK, index.PART, index.SECONDS = 4, 8, 0
 if __name__ == "__main__":
     cli.main()
 """
@@ -88,7 +89,7 @@ def photos(home: Path) -> Path:
 
 
 def test_images_of_all_folders_are_found_by_the_codes_of_their_model(home: Path, photos: Path) -> None:
-    """Names are paths as given; codes are those of the model; an image finds itself first."""
+    """Names are absolute paths; codes are those of the model; an image finds itself first."""
     (photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     (photos / "text.jpg").write_text("no image")
     called = cmh("index", photos, "--to", "own", "--threads", 1)
@@ -98,7 +99,9 @@ def test_images_of_all_folders_are_found_by_the_codes_of_their_model(home: Path,
     assert "not an image of a kind that is read" in called.out
 
     trained = model.load(home / "own" / "model")
-    expected = {f"photos/{n}": trained.encode_images([read_image(photos / n, SIZE)])[0] for n in NAMES}
+    expected = {
+        str(home / "photos" / n): trained.encode_images([read_image(photos / n, SIZE)])[0] for n in NAMES
+    }
     kept = collection.all_codes(Path("own"))
     assert dict(zip(kept.ids.tolist(), kept.codes().tolist(), strict=True)) == {
         name: code.tolist() for name, code in expected.items()
@@ -124,7 +127,7 @@ def test_only_what_is_new_is_encoded(home: Path, photos: Path, monkeypatch: pyte
     draw(home / "photos", ["new.png"], seed=1)
     again = index.add(store, photos, Path("own"), None, HERE)
     assert (again.items, again.known, again.rejected) == (1, 4, {})
-    assert [len(part) for part in collection.read_parts(Path("own"))] == [4, 1]
+    assert [part.items for part in collection_files.read(Path("own")).parts] == [4, 1]
     monkeypatch.setattr(index, "_load", None)
     third = index.add(store, photos, Path("own"), None, HERE)
     assert (third.items, third.known) == (0, 5)
@@ -244,7 +247,7 @@ def test_a_broken_off_addition_goes_on(home: Path) -> None:
     draw(home / "many", names)
     command = [sys.executable, "-c", SMALL_PARTS, "index", "many", "--to", "own", "--threads", "2"]
     child = subprocess.Popen(command)
-    while not (home / "own" / "part-00000").exists():
+    while not (home / "own" / "part-00000" / "index.json").exists():
         assert child.poll() is None
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
@@ -254,6 +257,112 @@ def test_a_broken_off_addition_goes_on(home: Path) -> None:
     assert again.status == 0, again.err
     cmh("index", "many", "--to", "whole", "--threads", 1)
     broken, whole = (collection.all_codes(Path(folder)) for folder in ("own", "whole"))
-    assert sorted(broken.ids.tolist()) == [f"many/{name}" for name in names]
+    assert sorted(broken.ids.tolist()) == [str(home / "many" / name) for name in names]
     by_name = [dict(zip(i.ids.tolist(), i.codes().tolist(), strict=True)) for i in (broken, whole)]
     assert by_name[0] == by_name[1]
+
+
+def names_in(folder: str) -> list[str]:
+    return sorted(Path(name).name for name in collection.all_codes(Path(folder)).ids.tolist())
+
+
+def codes_in(folder: Path) -> dict[str, list[int]]:
+    kept = collection.all_codes(folder)
+    return dict(zip(kept.ids.tolist(), kept.codes().tolist(), strict=True))
+
+
+def test_a_folder_that_changes(home: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changed files are encoded again, gone ones named and pruned if asked for; one name per file."""
+    own = Path("own")
+    index.add(open_store(), photos, own, None, HERE)
+    before = codes_in(own)
+    draw(home / "photos", ["a.png"], seed=9)
+    (home / "photos" / "B.JPG").rename(home / "photos" / "renamed.jpg")
+    (home / "photos" / "sub" / "d.bmp").unlink()
+    called = cmh("index", home / "photos", "--to", "own", "--threads", 1)
+    said = " ".join(called.out.split())
+    assert "2 added to own, 1 were there, 0 rejected" in said
+    assert "1 of these had changed" in said
+    assert "2 whose file is gone stay in the collection; --prune removes them" in said
+    assert names_in("own") == ["B.JPG", "a.png", "d.bmp", "renamed.jpg", "ü c.webp"]
+    a = str(home / "photos" / "a.png")
+    code = model.load(own / "model").encode_images([read_image(Path(a), SIZE)])[0].tolist()
+    assert codes_in(own)[a] == code
+    assert codes_in(own).items() >= {kept: before[kept] for kept in before if kept != a}.items()
+    (home / "elsewhere").mkdir()
+    monkeypatch.chdir(home / "elsewhere")
+    (row,) = cmh("index", "../photos", "--to", "../own", "--threads", 1, "--prune", "--json").rows
+    assert (row["added"], row["known"], len(row["gone"]), row["pruned"]) == (0, 3, 2, True)
+    found = cmh("search", "red", "--index", "../own", "--top", 9, "--sheet", "sheet.png")
+    assert found.status == 0, found.err
+    monkeypatch.chdir(home)
+    assert names_in("own") == ["a.png", "renamed.jpg", "ü c.webp"]
+    assert len(list(own.glob("part-*"))) == len(collection_files.read(own).parts)
+
+
+def test_links_names_and_other_files(home: Path, photos: Path) -> None:
+    """Links are followed, each folder once; what is no image is counted; odd names are rejected by name."""
+    folder = home / "photos"
+    draw(home, ["outside.png"], seed=5)
+    outside = Image.open(home / "outside.png")
+    for target, name in (("photos", "loop"), ("outside.png", "one.png"), ("nowhere.png", "dangling.png")):
+        (folder / name).symlink_to(home / target)
+    os.mkfifo(folder / "pipe.png")
+    (folder / "film.mov").write_bytes(b"film")
+    outside.save(folder / "no-suffix", "PNG")
+    for name, kind in (("x.tif", "TIFF"), ("x.avif", "AVIF"), ("x.jfif", "JPEG")):
+        outside.save(folder / name, kind)
+    odd = os.path.join(os.fsencode(folder), b"caf\xe9.png")
+    Path(os.fsdecode(odd)).write_bytes((home / "outside.png").read_bytes())
+    called = cmh("index", photos, "--to", "own", "--threads", 1)
+    assert called.status == 0, called.err
+    said = " ".join(called.out.split())
+    assert "9 added to own" in said
+    assert "3 rejected" in said
+    assert "caf\\xe9.png" in said
+    assert "2 other files were not read: 1 .csv, 1 .mov" in said
+    expected = ["B.JPG", "a.png", "d.bmp", "no-suffix", "one.png", "x.avif", "x.jfif", "x.tif", "ü c.webp"]
+    assert names_in("own") == expected
+
+
+def test_two_additions_at_once(home: Path, photos: Path) -> None:
+    """The second is refused, and names the first; the lock of a process that died is free."""
+    index.add(open_store(), photos, Path("own"), None, HERE)
+    with (
+        collection_files.lock(Path("own")),
+        pytest.raises(ValueError, match=rf"process {os.getpid()} on .* is changing own; wait"),
+    ):
+        index.add(open_store(), photos, Path("own"), None, HERE)
+    program = (
+        "import os; from pathlib import Path; from cmh import collection_files\n"
+        "with collection_files.lock(Path('own')): os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    assert index.add(open_store(), photos, Path("own"), None, HERE).known == 4
+
+
+def test_every_damage_is_found_on_opening(home: Path, photos: Path) -> None:
+    """A flipped bit or a lost byte, of any file that counts, by name; by search, addition and verify."""
+    index.add(open_store(), photos, Path("own"), None, HERE)
+    files = [path for path in sorted(Path("own").rglob("*")) if path.is_file() and path.name != "lock"]
+    assert len(files) >= 9
+    for path in files:
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 1
+        for damaged in (bytes(flipped), whole[:-2]):
+            path.write_bytes(damaged)
+            with pytest.raises(ValueError, match=f"{re.escape(str(path))} is"):
+                collection.open_collection(Path("own"))
+        path.unlink()
+        missing = "own is no collection" if path.name == "collection.json" else f"{path} is missing"
+        with pytest.raises(ValueError, match=re.escape(missing)):
+            collection.all_codes(Path("own"))
+        path.write_bytes(whole)
+    assert cmh("verify", "own").status == 0
+    words = next(path for path in files if path.name == "words.npy")
+    words.write_bytes(words.read_bytes()[:-1] + b"x")
+    called = cmh("verify", "own")
+    assert called.status == 1
+    assert "words.npy" in called.out.replace("\n", "")
+    assert "restore them from a backup" in cmh("index", photos, "--to", "own").err

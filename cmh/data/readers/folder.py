@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from cmh.data import item_table
+from cmh.data.images import MAX_BYTES, read_bytes
 from cmh.data.item_table import Row
 from cmh.data.records import Record
 
 REVISION = 2  # raise it when the same folder and table give other records
-MAX_IMAGE_BYTES = 64 << 20
 
 
 def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]:
@@ -97,7 +97,7 @@ def _equal_images(images: Path, names: Sequence[str]) -> dict[str, str]:
     for name in dict.fromkeys(names):
         first[name] = name
         path = images / name
-        if path.is_file() and (size := path.stat().st_size) <= MAX_IMAGE_BYTES:
+        if path.is_file() and (size := path.stat().st_size) <= MAX_BYTES:
             of_size[size].append(name)
     for same_size in of_size.values():
         if len(same_size) < 2:
@@ -127,9 +127,7 @@ def _bytes(path: Path, images: Path) -> bytes:
     name = path.relative_to(images)
     if not path.is_file():
         raise FileNotFoundError(f"image file {name} {_why_missing(path)}")
-    if path.stat().st_size > MAX_IMAGE_BYTES:
-        raise ValueError(f"image file {name} has more than {MAX_IMAGE_BYTES} bytes")
-    return path.read_bytes()
+    return read_bytes(path)
 
 
 def _why_missing(path: Path) -> str:

@@ -1,9 +1,13 @@
 """Images and texts, against pixels and counts that are known; hostile files against the limits."""
 
 import io
+import os
 import random
+import subprocess
+import sys
 import zlib
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,3 +228,63 @@ def test_resize_is_the_identity_at_its_size():
 def test_words_of_many_scripts(text, expected):
     """Vowel signs stay with their letters, telling marks stay, scripts without spaces are cut."""
     assert words(text) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "side", "kind"),
+    [
+        ("RGB", 10_000, "PNG"),
+        ("RGBA", 5400, "WEBP"),
+        ("RGBA", 5400, "PNG"),
+        ("CMYK", 5400, "JPEG"),
+        ("P", 5400, "GIF"),
+    ],
+)
+def test_the_largest_images_stay_within_the_memory(tmp_path, mode, side, kind):
+    """Decoded in a process of its own; one with more pixels is refused by its header."""
+    path = tmp_path / "large"
+    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 4), np.uint8)
+    Image.fromarray(noise).convert("RGB" if mode == "CMYK" else mode).resize((side, side), 0).convert(
+        mode
+    ).save(path, kind)
+    program = f"""
+from pathlib import Path
+from cmh.data import images
+def peak():
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+before = peak()
+images.decode_image(Path({str(path)!r}).read_bytes(), "image", 96)
+assert (peak() - before) * 1024 < images.MAX_MEMORY, (peak() - before) / 1024
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
+    if mode == "RGBA":
+        Image.new(mode, (side + 200, side)).save(path, kind)
+        with pytest.raises(ValueError, match=r"5600 × 5400 pixels in mode RGBA; at most"):
+            decode_image(path.read_bytes(), "image", 96)
+
+
+def test_what_never_ends_or_is_no_file_is_not_read(tmp_path):
+    """A device, a pipe, a folder, and a sparse file that claims 200 GB."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    with open(tmp_path / "sparse.png", "wb") as file:
+        file.truncate(200 << 30)
+    for path, message in (
+        (Path("/dev/zero"), "no regular file"),
+        (tmp_path / "pipe.jpg", "no regular file"),
+        (tmp_path / "folder.jpg", "no regular file|directory"),
+        (tmp_path / "sparse.png", "at most 67108864 are read"),
+    ):
+        with pytest.raises((ValueError, OSError), match=message):
+            images.read_image(path, 32)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "AVIF", "HEIF"])
+def test_formats_of_cameras_and_phones(tmp_path, kind):
+    """Read by content, whatever the name; the colour is about right."""
+    assert images.reads_heic()
+    path = tmp_path / "photo"
+    Image.new("RGB", (64, 48), (200, 30, 40)).save(path, kind)
+    assert images.has_signature(path.read_bytes()[:32])
+    assert abs(images.read_image(path, 16).reshape(-1, 3).mean(axis=0) - [200, 30, 40]).max() < 6
