@@ -29,35 +29,10 @@ from cmh.data.batches import Stages, to_stages, to_text
 from cmh.data.texts import bag_of_words, sequences
 from cmh.hashing import encoding
 from cmh.hashing.method import Inputs, Method
+from cmh.model_facts import Facts, check
 from cmh.networks import backbones, clip
 from cmh.networks.backbones import Backbone, Frozen
 from cmh.networks.clip import ClipText
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """The description of a model besides its weights, the contents of `config.json`."""
-
-    method: str
-    revision: int  # of the method
-    settings: dict[str, Any]  # all fields of the method's Config
-    backbone: str
-    pretrained: str  # source of the backbone's initial weights
-    grid: int | None  # side of the stage maps of a frozen backbone, 1 if pooled; None: a trained backbone
-    stored_size: int  # side in pixels of the images in the images artifact
-    image_size: int  # side in pixels to which they are resized for the backbone
-    text_dim: int
-    labels: int
-    order: tuple[int, ...]  # stored position → bit of the model
-    significance: tuple[float, ...] | None  # by bit of the model
-    given: tuple[int, ...] | None = None  # channels of the image features, of a dataset of features
-    length: int | None = None  # number of words to which texts are cut, of methods that read words in order
-    text: str = "words"  # or the name of the network that computes text features
-
-    @property
-    def bits(self) -> int:
-        """The length of the codes."""
-        return len(self.order)
 
 
 @dataclass(frozen=True)
@@ -241,8 +216,21 @@ def load(folder: Path) -> Model:
     """Read a model that `save` wrote, on the CPU and in evaluation mode.
 
     Raises:
-        ValueError: the model belongs to another revision of its method, or to an unknown method.
+        ValueError: the model belongs to another revision of its method, or to an unknown method, or its files
+            are damaged or do not match each other.
     """
+    try:
+        return _load(folder)
+    except Exception as error:  # of JSON, safetensors and torch, more than they document
+        if isinstance(error, OSError) or str(error).startswith(str(folder)):
+            raise
+        raise ValueError(
+            f"{folder} holds no whole model: {type(error).__name__} {str(error)[:300]}; fetch or train it "
+            "again"
+        ) from error
+
+
+def _load(folder: Path) -> Model:
     config = json.loads((folder / "config.json").read_text())
     tuples = {key: config[key] and tuple(config[key]) for key in ("order", "significance", "given")}
     model_facts = Facts(**config | tuples)
@@ -252,6 +240,9 @@ def load(folder: Path) -> Model:
             f"{folder} was trained by revision {model_facts.revision} of {model_facts.method}, and this is "
             f"revision {revision}; train it again, or use the version of cmh that it was made with"
         )
+    vocabulary = tuple((folder / "vocabulary.txt").read_text().splitlines())
+    labels = tuple((folder / "labels.txt").read_text().splitlines())
+    check(folder, model_facts, vocabulary, labels)
     if model_facts.given is not None:
         backbone = backbones.without_network(model_facts.given)
     else:
@@ -264,14 +255,21 @@ def load(folder: Path) -> Model:
         text_dim=model_facts.text_dim,
         labels=model_facts.labels,
     )
-    vocabulary = tuple((folder / "vocabulary.txt").read_text().splitlines())
-    labels = tuple((folder / "labels.txt").read_text().splitlines())
     network = None if model_facts.text == "words" else clip.load_text(folder / "text_network.safetensors")
     model = Model(method.eval(), backbone.eval(), model_facts, vocabulary, labels, network)
     weights = load_file(folder / "model.safetensors")
     prefix = _backbone_prefix(model)
     if prefix is not None:
         weights |= {f"{prefix}network.{k}": v for k, v in backbone.network.state_dict().items()}
+    for name, expected in method.state_dict().items():
+        found = weights[name]
+        if (found.dtype, found.shape) != (expected.dtype, expected.shape):
+            raise ValueError(
+                f"{folder}/model.safetensors: {name} is {found.dtype} {tuple(found.shape)}; expected "
+                f"{expected.dtype} {tuple(expected.shape)}"
+            )
+        if found.is_floating_point() and not found.isfinite().all():
+            raise ValueError(f"{folder}/model.safetensors: {name} has values that are not finite")
     method.load_state_dict(weights)
     return model
 

@@ -40,9 +40,10 @@ _SECRETS = (
     re.compile(r"(?i)(?<=bearer )[\w.~+/=-]+"),
     re.compile(r"(?i)(?<=basic )[A-Za-z0-9+/=]{8,}"),
     re.compile(
-        r"""(?ix) (?<![a-z0-9]) (?: [\w-]*[_-] )?
-            (?: secret | token | password | passwd | api[_-]?key | signature | credential ) (?: [_-][\w-]* )?
-            ["']? \s* [=:] \s* ["']? (?P<value> [^\s"'&,;\\)]+ )"""
+        # Lengths are bounded, so that the search takes linear time.
+        r"""(?ix) (?<![a-z0-9]) (?: [\w-]{0,40}[_-] )?
+            (?: secret | token | password | passwd | api[_-]?key | signature | credential )
+            (?: [_-][\w-]{0,40} )? ["']? \s{0,9} [=:] \s{0,9} ["']? (?P<value> [^\s"'&,;\\)]+ )"""
     ),
 )
 _SECRET_VARIABLES = (
@@ -78,6 +79,15 @@ def mask(text: str) -> str:
     return text
 
 
+def plain(text: str) -> str:
+    r"""Replace characters that would steer a terminal, such as those that a file name may hold.
+
+    >>> plain("a\x1b[2Jb").isprintable()
+    True
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
 def _masked(match: re.Match[str]) -> str:
     value = match.groupdict().get("value")
     return match.group().removesuffix(value) + MASK if value else MASK
@@ -104,7 +114,7 @@ class _Formatter(logging.Formatter):
             return json.dumps({key: _masked_value(key, value) for key, value in entry.items()}, default=str)
         head = f"{moment} {record.levelname} {record.name}: " if self.with_time else ""
         line = " ".join([head + record.getMessage(), *(f"{key}={value}" for key, value in fields.items())])
-        return mask(f"{line}\n{trace}" if trace else line)
+        return plain(mask(f"{line}\n{trace}" if trace else line))
 
 
 def set_up(level: str = "INFO", *, as_json: bool | None = None) -> None:

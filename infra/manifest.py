@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from infra.storage import Store, checked
 
@@ -135,8 +135,13 @@ class Manifest(_Strict):
             if manifest.render() != data:
                 raise ValueError("it does not match its own checksum")
             manifest._check()
-        except (ValueError, ValidationError) as error:
-            raise ArtifactError(f"manifest {where} is damaged: {error}; {REMEDY}") from error
+        except (ValueError, RecursionError) as error:  # pydantic's is a ValueError
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            else:
+                reason = str(error)
+            raise ArtifactError(f"manifest {where} is damaged: {reason[:300]}; {REMEDY}") from error
         return manifest
 
     def _check(self) -> None:

@@ -51,6 +51,15 @@ def load(folder: Path, *, mapped: bool = True) -> Index:
         FileNotFoundError: if a file of the index is missing.
         ValueError: if the index has another format version, or its files do not match each other.
     """
+    try:
+        return _load(folder, mapped=mapped)
+    except Exception as error:  # NumPy, Arrow and JSON each have their own, more than they document
+        if isinstance(error, OSError) or str(error).startswith(str(folder)):
+            raise
+        raise ValueError(f"{folder} is damaged: {type(error).__name__} {str(error)[:200]}") from error
+
+
+def _load(folder: Path, *, mapped: bool) -> Index:
     header = json.loads((folder / "index.json").read_text())
     if header["format"] != FORMAT:
         raise ValueError(
@@ -68,6 +77,11 @@ def load(folder: Path, *, mapped: bool = True) -> Index:
         raise ValueError(
             f"{folder} is damaged: index.json says {shape} uint64 and as many ids, words.npy has "
             f"{words_WN.shape} {words_WN.dtype}"
+        )
+    used_W = hamming.words(hamming.pack(np.ones((1, header["bits"]), bool)))[0]
+    if (words_WN[-1] & ~used_W[-1]).any():
+        raise ValueError(
+            f"{folder} is damaged: bits after the last of {header['bits']} are not 0; save it anew"
         )
     return Index.over(words_WN, header["bits"], ids)
 

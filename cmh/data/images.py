@@ -33,7 +33,7 @@ _SIGNATURES = (  # first bytes of the formats
 
 _UNREADABLE = (  # what Pillow lets through of hostile or damaged files, besides OSError and ValueError
     Image.DecompressionBombError, SyntaxError, struct.error, TypeError, AttributeError, KeyError, IndexError,
-    ZeroDivisionError, OverflowError, RecursionError,
+    ZeroDivisionError, OverflowError, RuntimeError, EOFError, MemoryError,
 )  # fmt: skip
 
 

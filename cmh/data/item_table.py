@@ -10,7 +10,6 @@ r"""The table of a user's own dataset: a CSV file in UTF-8, one item a line.
 Cells that look like another notation are refused rather than taken for one label.
 """
 
-import ast
 import csv
 import io
 import json
@@ -19,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 REQUIRED = ("image", "text", "labels")
 ALLOWED = (*REQUIRED, "id", "group", "split")
@@ -110,7 +110,8 @@ def _listed(cell: str, where: str) -> tuple[str, ...]:
     try:
         found = json.loads(cell)
     except (ValueError, RecursionError):
-        found = list(ast.literal_eval(cell)) if _PYTHON_LIST.fullmatch(cell) else None
+        quoted = re.findall(_QUOTED, cell) if _PYTHON_LIST.fullmatch(cell) else None
+        found = quoted and [label[1:-1] for label in quoted]
     if not isinstance(found, list) or not all(isinstance(label, str | int) for label in found):
         shown = cell if len(cell) <= 60 else cell[:57] + "..."
         raise ValueError(
@@ -203,5 +204,5 @@ def _check_columns(items: Path, columns: Sequence[str]) -> None:
         raise ValueError(
             f"{items} "
             + (f"lacks the column(s) {', '.join(missing)}" if missing else f"has {', '.join(twice)} twice")
-            + f"; it has {', '.join(columns) or 'none'}; read are {', '.join(ALLOWED)}"
+            + f"; it has {shorten(', '.join(columns), 200) or 'none'}; read are {', '.join(ALLOWED)}"
         )

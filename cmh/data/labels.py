@@ -30,11 +30,14 @@ def assign(traits: Sequence[Traits], rules: Rules) -> tuple[list[str], NDArray[n
     if rules:
         names = list(rules)
         wanted = [{trait: set(values) for trait, values in rule.items()} for rule in rules.values()]
-        rows = [[_earns(record, rule) for rule in wanted] for record in traits]
+        rows = [[n for n, rule in enumerate(wanted) if _earns(record, rule)] for record in traits]
     else:
         names = sorted({label for record in traits for label in record.get("labels", ())})
-        rows = [[name in record.get("labels", ()) for name in names] for record in traits]
-    label_NL = np.asarray(rows, np.uint8).reshape(len(traits), len(names))
+        column = {name: number for number, name in enumerate(names)}
+        rows = [[column[label] for label in record.get("labels", ())] for record in traits]
+    label_NL = np.zeros((len(traits), len(names)), np.uint8)
+    for label_L, columns in zip(label_NL, rows, strict=True):
+        label_L[columns] = 1
     used = np.flatnonzero(label_NL.any(axis=0))
     if len(used) == 0:
         raise ValueError(

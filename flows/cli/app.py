@@ -17,6 +17,7 @@ _USE = Group("Use what it made", sort_key=1)
 _KEEP = Group("Artifacts", sort_key=2)
 _KNOW = Group("Find out", sort_key=3)
 DEBUG = "--debug"
+LONGEST = 4000  # characters of an error that are shown
 
 app = App(
     name="cmh",
@@ -277,6 +278,10 @@ def main() -> None:
     except (ValueError, OSError, TrainingFailure) as error:  # OSError: as when a disk is full
         _explain(error, debug=debug)
         sys.exit(2)
+    except Exception as error:  # what nobody thought of: a fault of ours, in one line all the same
+        error.add_note("unexpected: please report it with the output of the same command with --debug")
+        _explain(error, debug=debug)
+        sys.exit(3)
 
 
 def _explain(error: Exception, *, debug: bool) -> None:
@@ -286,7 +291,9 @@ def _explain(error: Exception, *, debug: bool) -> None:
     from infra import logging
 
     notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith(logging.TRACEBACK)]
-    lines = [f"{error}", *(f"({note})" for note in notes)]
+    said = str(error) if isinstance(error, (ValueError, OSError, TrainingFailure)) else repr(error)
+    said = said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
+    lines = [said, *(f"({note})" for note in notes)]
     if debug:
         lines = [*traceback.format_exception(error), *lines]
     if places := logging.places():  # none, if it was refused before any engine was started
@@ -294,6 +301,6 @@ def _explain(error: Exception, *, debug: bool) -> None:
         lines += (
             [] if debug else [f"{DEBUG} shows where in the code it failed; docs/debugging.md, what to do"]
         )
-    text = logging.mask("\n".join(lines))
+    text = logging.plain(logging.mask("\n".join(lines)))
     console = Console(stderr=True)
     console.print("cmh:", text, style="red", highlight=False, markup=False, soft_wrap=True)

@@ -8,7 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from infra.logging import plain
+
 _out = Console()
+TITLE = 200  # characters of a table's title
 Json = Annotated[bool, Parameter(name="--json", negative="", help="machine-readable output")]
 
 
@@ -18,6 +21,7 @@ def show(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> None:
         for row in rows:
             print(json.dumps(row, default=str))
         return
+    title = title if len(title) <= TITLE else f"{title[: TITLE - 3]}..."
     table = Table(title=_plain(title) if title else None, header_style="bold", box=None, pad_edge=False)
     for head in rows[0] if rows else ():
         table.add_column(head, overflow="fold")
@@ -32,8 +36,7 @@ def say(line: str, style: str = "") -> None:
 
 
 def _plain(text: str) -> Text:
-    """Replace characters that would steer the terminal."""
-    return Text("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text))
+    return Text(plain(text))
 
 
 def size(count: int) -> str:

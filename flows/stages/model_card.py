@@ -1,7 +1,7 @@
 """The README.md of a model: what it is, what it was made from, how good it is, and what it is not for."""
 
 from cmh import methods
-from cmh.model import Facts
+from cmh.model_facts import Facts
 from cmh.training import trainer
 from cmh.training.trainer import Epoch
 from flows.run import Run

@@ -25,6 +25,7 @@ from cmh import model as models
 from cmh.codes import hamming
 from cmh.data.items import Items, read_items
 from cmh.hashing.method import Method
+from cmh.model_facts import Facts
 from cmh.networks import backbones, clip
 from cmh.networks.backbones import Backbone
 from cmh.training import checkpoint, solver, trainer
@@ -197,7 +198,7 @@ def model_of(job: TrainingJob, method: Method, backbone: Backbone, data: Trainin
     return models.Model(method, backbone, facts, data.vocabulary, data.labels, network)
 
 
-def _facts(job: TrainingJob, method: Method, backbone: Backbone, data: TrainingData) -> models.Facts:
+def _facts(job: TrainingJob, method: Method, backbone: Backbone, data: TrainingData) -> Facts:
     settings = job.run.experiment.backbone
     given = data.train.image_channels if job.run.brings_features else None
     return models.facts(

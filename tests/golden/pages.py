@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from cmh import methods, model
+from cmh import methods
 from cmh.evaluation import comparison
 from cmh.evaluation.report_page import embedding_page, markdown, report_page
 from cmh.methods import display_name
+from cmh.model_facts import Facts
 from cmh.training.trainer import Epoch
 from flows.experiment import Experiment
 from flows.run import resolve
@@ -78,7 +79,7 @@ def _models() -> dict[str, str]:
         ("dvsh", Experiment(method="dvsh", recipe="paper"), {"grid": None, "length": 32}),
         ("seph", Experiment(method="seph", seed=2), {"grid": 1, "text": "clip_vit_b32"}),
     ):
-        facts = model.Facts(
+        facts = Facts(
             method=name, settings=json.loads(json.dumps(vars(experiment.config))),
             backbone=experiment.backbone.name, **common | changes,
         )  # fmt: skip

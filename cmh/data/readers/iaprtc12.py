@@ -10,7 +10,6 @@ Reads: photos        the folder "images" of iaprtc12.tgz: <folder>/<number>.jpg;
 Text: title and description.  Labels are named by their numbers.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,8 +44,14 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
 
 def _text(description: str) -> str:
     """Return what stands between the tags that count; the files look like XML and are none."""
-    parts = (re.search(rf"<{tag}>(.*?)</{tag}>", description, re.S) for tag in ("TITLE", "DESCRIPTION"))
-    return " ".join(part[1].strip() for part in parts if part)
+    parts = (_between(description, f"<{tag}>", f"</{tag}>") for tag in ("TITLE", "DESCRIPTION"))
+    return " ".join(part.strip() for part in parts if part is not None)
+
+
+def _between(text: str, start: str, end: str) -> str | None:
+    _, found, rest = text.partition(start)
+    part, closed, _ = rest.partition(end)
+    return part if found and closed else None
 
 
 def _labels(regions: Path) -> dict[str, set[str]]:

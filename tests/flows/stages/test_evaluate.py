@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import zarr
@@ -52,11 +53,13 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def write(store: Store, kind: str, arrays: dict[str, np.ndarray]) -> Ref:
+def write(store: Store, kind: str, arrays: dict[str, np.ndarray], groups: int = 0) -> Ref:
     with artifacts.write(store, Target(kind, "drawn", {}, {}, 1)) as draft:
         group = zarr.open_group(draft.zarr(f"{kind}.zarr"), mode="a")
         for name, values in arrays.items():
             group.create_array(name, data=values)
+        if groups:
+            draft.write_table("items.parquet", pa.table({"group": [str(n) for n in range(groups)]}))
     return draft.ref
 
 
@@ -66,7 +69,7 @@ def written(store: Store, trained: model.Model, image_NHWC: np.ndarray, folder: 
     images = write(store, "images", {"image": image_NHWC})
     label = np.eye(2, dtype=np.uint8)[np.arange(ITEMS) % 2]
     split = {"split/query": QUERY, "split/database": np.arange(len(QUERY), ITEMS)}
-    dataset = write(store, "dataset", {"label": label, "image_row": ROW} | split)
+    dataset = write(store, "dataset", {"label": label, "image_row": ROW} | split, groups=len(label))
     model.save(trained, folder)
     with artifacts.write(store, Target("model", "drawn", {}, {}, 1)) as kept:
         kept.add_tree(folder)
