@@ -98,9 +98,9 @@ def _labels(cell: str, where: str) -> tuple[str, ...]:
     for label in labels:
         if label.lower() in _MISSING:
             raise ValueError(
-                f"{where}: label {label!r} is how programs write a missing value; leave the cell empty, or "
+                f"{where}: label {_shown(label)} is how programs write a missing value; leave the cell empty, or "
                 "write "
-                f'["{label}"] if it is a label'
+                f'["{label[:60]}"] if it is a label'
             )
     return labels
 
@@ -113,9 +113,8 @@ def _listed(cell: str, where: str) -> tuple[str, ...]:
         quoted = re.findall(_QUOTED, cell) if _PYTHON_LIST.fullmatch(cell) else None
         found = quoted and [label[1:-1] for label in quoted]
     if not isinstance(found, list) or not all(isinstance(label, str | int) for label in found):
-        shown = cell if len(cell) <= 60 else cell[:57] + "..."
         raise ValueError(
-            f"{where}: labels {shown!r} are not understood; separate labels with | or ;, or write a JSON "
+            f"{where}: labels {_shown(cell)} are not understood; separate labels with | or ;, or write a JSON "
             "list of "
             'strings such as ["red", "fruit"]'
         )
@@ -131,17 +130,21 @@ def _check_separators(items: Path, cells: Sequence[tuple[int, str]]) -> None:
         line, cell = next(((line, cell) for line, cell in plain if mark in cell.strip()), (0, ""))
         if line:
             raise ValueError(
-                f"{items}, line {line}: labels {cell!r} hold {mark!r}, and no line of the table has | or ;; "
+                f"{items}, line {line}: labels {_shown(cell)} hold {mark!r}, and no line of the table has | or ;; "
                 f"separate labels with | or ;.  If {mark!r} belongs to a name, write it as a JSON list: "
-                f"{json.dumps([cell.strip()])}"
+                f"{json.dumps([cell.strip()[:60]])}"
             )
+
+
+def _shown(cell: str) -> str:
+    return repr(cell if len(cell) <= 60 else cell[:57] + "...")
 
 
 def _split(cell: str, where: str) -> str:
     known = SPLITS.get(cell.strip().lower())
     if known is None:
         raise ValueError(
-            f"{where}: split {cell.strip()!r} is not known; allowed are {', '.join(SPLITS)} on every line, "
+            f"{where}: split {_shown(cell.strip())} is not known; allowed are {', '.join(SPLITS)} on every line, "
             "or no column 'split'"
         )
     return known

@@ -85,9 +85,9 @@ def _check_name(name: str, where: str, images: Path) -> None:
     """Refuse an image that does not lie below the folder, by its name; links in the folder are followed."""
     parts = Path(name).parts
     if not name or "\0" in name or Path(name).is_absolute() or ".." in parts:
-        raise ValueError(f"{where}: image {name!r} is not a file name below {images}")
+        raise ValueError(f"{where}: image {name[:200]!r} is not a file name below {images}")
     if any(part.startswith(".") for part in parts):
-        raise ValueError(f"{where}: image {name!r} is hidden; rename it, without the dot")
+        raise ValueError(f"{where}: image {name[:200]!r} is hidden; rename it, without the dot")
 
 
 def _equal_images(images: Path, names: Sequence[str]) -> dict[str, str]:
@@ -118,7 +118,7 @@ def _check_splits(items: Path, rows: Sequence[Row]) -> None:
         other = first.setdefault(together, row)
         if (other.split == "query") != (row.split == "query"):
             raise ValueError(
-                f"{items}, line {row.line}: {together} is {row.split} here and {other.split} in line "
+                f"{items}, line {row.line}: {together[:200]} is {row.split} here and {other.split} in line "
                 f"{other.line}; a model would be tested on what it was trained on: give both the same split"
             )
 
