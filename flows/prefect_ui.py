@@ -4,6 +4,7 @@ import base64
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from logging import INFO, NOTSET, LogRecord, getLogger
 
 from prefect.artifacts import (
     create_image_artifact,
@@ -13,6 +14,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging.handlers import APILogHandler
 
 from cmh.evaluation.report_page import map_table
 from infra import artifacts, logging
@@ -45,10 +47,30 @@ def progress(description: str, total: int) -> Iterator[Advance]:
 
 
 def note_flow_run() -> None:
-    """Remember how to look at the flow run of this process, for the message of a failure."""
+    """Remember how to look at the flow run of this process, and send log lines to it."""
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
         logging.note_place("Prefect", f"prefect flow-run inspect {context.flow_run.id}")
+        _send_logs(str(context.flow_run.id))
+
+
+def _send_logs(flow_run: str) -> None:
+    """Send the project's own log lines to the flow run's Logs tab, from all threads of this process."""
+    handler = APILogHandler()
+    handler.setFormatter(logging.formatter())
+
+    def add_run(record: LogRecord) -> bool:
+        record.flow_run_id = getattr(record, "flow_run_id", None) or flow_run
+        return True
+
+    handler.addFilter(add_run)
+    for name in logging.OWN:
+        logger = getLogger(name)
+        for old in [one for one in logger.handlers if isinstance(one, APILogHandler)]:
+            logger.removeHandler(old)  # of an earlier flow run of this process
+        logger.addHandler(handler)
+        if logger.level == NOTSET:  # a deployment: no command line has set up logs
+            logger.setLevel(INFO)
 
 
 def report(store: Store, ref: Ref) -> None:

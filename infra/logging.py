@@ -29,6 +29,7 @@ from rich.progress import (
 
 log = logging.getLogger(__name__)
 
+OWN = ("cmh", "data_catalog", "infra", "flows")  # the loggers of this project
 MASK = "***"
 TRACEBACK = "Traceback"  # how a note begins that is shown on request only
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
@@ -132,8 +133,13 @@ def set_up(level: str = "INFO", *, as_json: bool | None = None) -> None:
         handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(as_json=as_json, with_time=not terminal))
     logging.basicConfig(level="WARNING", handlers=[handler], force=True)
-    for own in ("cmh", "infra", "flows"):
+    for own in OWN:
         logging.getLogger(own).setLevel(level)
+
+
+def formatter() -> logging.Formatter:
+    """Return what makes masked, plain lines of records, for handlers that add the time themselves."""
+    return _Formatter(as_json=False, with_time=False)
 
 
 Advance = Callable[[int], None]

@@ -4,6 +4,7 @@ Ray is always asked for its token: a cluster on a shared machine must not stand 
 here ends with the block, by its own processes only (`ray stop` would end everybody's).
 """
 
+import json
 import logging
 import os
 import secrets
@@ -24,6 +25,7 @@ from infra.stores import home
 
 MAX_FAILURES = 3  # times that lost workers are replaced, each going on from the last checkpoint
 KEPT = 2  # checkpoints: the last may be half committed when a worker dies
+_SNAPSHOT = "checkpoint_manager_snapshot.json"  # what Ray Train knows of its checkpoints
 _PATIENCE = 30.0  # seconds for a cluster to start an actor
 
 log = logging.getLogger(__name__)
@@ -115,6 +117,7 @@ def train(
         ValueError: if Ray lacks CPUs or GPUs; ray.train.TrainingFailedError if the loop raised, or more
             workers were lost than are replaced.
     """
+    _forget_damage(store, folder)
     _check_room({"CPU": workers * cpus, "GPU": workers if gpu else 0}, workers)
     place, name = os.path.split(folder)
     filesystem, root = url_to_fs(store.url)
@@ -133,6 +136,18 @@ def train(
         ),
     )
     return trainer.fit().return_value
+
+
+def _forget_damage(store: Store, folder: str) -> None:
+    """Delete Ray's record of an earlier attempt if it cannot be read, as one written to a full disk."""
+    path = f"{folder}/{_SNAPSHOT}"
+    try:
+        json.loads(store.read_bytes(path))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        log.warning("%s of an earlier attempt is damaged; training starts anew", path)
+        store.delete(folder)
 
 
 def _check_room(wanted: dict[str, int], workers: int) -> None:

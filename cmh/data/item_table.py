@@ -98,8 +98,8 @@ def _labels(cell: str, where: str) -> tuple[str, ...]:
     for label in labels:
         if label.lower() in _MISSING:
             raise ValueError(
-                f"{where}: label {_shown(label)} is how programs write a missing value; leave the cell empty, or "
-                "write "
+                f"{where}: label {_shown(label)} is how programs write a missing value; leave the cell "
+                "empty, or write "
                 f'["{label[:60]}"] if it is a label'
             )
     return labels
@@ -114,8 +114,8 @@ def _listed(cell: str, where: str) -> tuple[str, ...]:
         found = quoted and [label[1:-1] for label in quoted]
     if not isinstance(found, list) or not all(isinstance(label, str | int) for label in found):
         raise ValueError(
-            f"{where}: labels {_shown(cell)} are not understood; separate labels with | or ;, or write a JSON "
-            "list of "
+            f"{where}: labels {_shown(cell)} are not understood; separate labels with | or ;, or write a "
+            "JSON list of "
             'strings such as ["red", "fruit"]'
         )
     return tuple(dict.fromkeys(filter(None, (str(label).strip() for label in found))))
@@ -130,9 +130,9 @@ def _check_separators(items: Path, cells: Sequence[tuple[int, str]]) -> None:
         line, cell = next(((line, cell) for line, cell in plain if mark in cell.strip()), (0, ""))
         if line:
             raise ValueError(
-                f"{items}, line {line}: labels {_shown(cell)} hold {mark!r}, and no line of the table has | or ;; "
-                f"separate labels with | or ;.  If {mark!r} belongs to a name, write it as a JSON list: "
-                f"{json.dumps([cell.strip()[:60]])}"
+                f"{items}, line {line}: labels {_shown(cell)} hold {mark!r}, and no line of the table has "
+                f"| or ;; separate labels with | or ;.  If {mark!r} belongs to a name, write it as a JSON "
+                f"list: {json.dumps([cell.strip()[:60]])}"
             )
 
 
@@ -144,8 +144,8 @@ def _split(cell: str, where: str) -> str:
     known = SPLITS.get(cell.strip().lower())
     if known is None:
         raise ValueError(
-            f"{where}: split {_shown(cell.strip())} is not known; allowed are {', '.join(SPLITS)} on every line, "
-            "or no column 'split'"
+            f"{where}: split {_shown(cell.strip())} is not known; allowed are {', '.join(SPLITS)} on every "
+            "line, or no column 'split'"
         )
     return known
 

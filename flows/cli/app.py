@@ -170,11 +170,22 @@ def rm(address: str) -> None:
 
 
 @app.command(group=_KEEP)
-def gc(*, dry_run: Annotated[bool, Parameter(negative="--delete")] = True, as_json: Json = False) -> None:
-    """Find what unfinished runs left behind; nothing is removed without --delete."""
+def gc(
+    *,
+    dry_run: Annotated[bool, Parameter(negative="--delete")] = True,
+    older_than: float = 24.0,
+    as_json: Json = False,
+) -> None:
+    """Find what unfinished runs left behind; nothing is removed without --delete.
+
+    Parameters
+    ----------
+    older_than
+        hours since anything was written to it; a run that still goes on may have paused for less
+    """
     from infra import stores, transfer
 
-    found = transfer.gc(stores.open_store(), dry_run=dry_run)
+    found = transfer.gc(stores.open_store(), grace=older_than * 3600, dry_run=dry_run)
     rows = [{"left behind": a.path, "size": size(a.size), "idle": f"{a.idle / 3600:.0f} h"} for a in found]
     show(rows, as_json, "Would be removed" if dry_run else "Removed")
 

@@ -17,7 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from infra import artifacts
+from infra import artifacts, lease
 from infra.artifacts import Draft, Ref, Target
 from infra.storage import Store
 
@@ -53,9 +53,13 @@ class ArtifactTask(Generic[P]):
         found = artifacts.lookup(store, target)
         if found is not None:
             return Outcome(found, True)
-        with artifacts.write(store, target) as draft:
-            self._make(store, draft, *args, **kwargs)
-        return Outcome(draft.ref, False)
+        with lease.hold(store, target.address, lambda: artifacts.lookup(store, target) is not None):
+            found = artifacts.lookup(store, target)
+            if found is not None:  # another process made it meanwhile
+                return Outcome(found, True)
+            with artifacts.write(store, target) as draft:
+                self._make(store, draft, *args, **kwargs)
+            return Outcome(draft.ref, False)
 
     def _run(self, store: Store, target: Target, args: Any, kwargs: Any) -> Ref | State[Ref]:
         ref, cached = self.compute(store, target, *args, **kwargs)

@@ -75,7 +75,7 @@ def check_usable(
             _log.warning(
                 f"{entry.name}: {unknown} of {len(rows)} {name} texts have no word of the training texts"
             )
-    if label_NL[split["train"]].sum(axis=0).max() < 2:
+    if len(split["train"]) > 1 and label_NL[split["train"]].sum(axis=0).max() < 2:
         raise ValueError(
             f"{entry.name}: every label occurs at most once among the {len(split['train'])} training "
             "items, so nothing tells which belong together; give labels that several items share"

@@ -9,9 +9,10 @@ Resumes: from the last checkpoint of the same target, after a lost worker or aft
 """
 
 import json
+import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from cmh.training import trainer
@@ -25,6 +26,7 @@ from infra.artifacts import Draft, Ref, Target
 from infra.logging import Advance
 from infra.storage import Store
 
+_log = logging.getLogger(__name__)
 _LOOK_EVERY = 1.0  # seconds between two looks at how far the run is
 
 
@@ -88,6 +90,14 @@ def make(store: Store, draft: Draft, run: Run, dataset: Ref, source: Ref, resour
     store.delete(folder)
 
 
+def _told(epoch: dict[str, Any]) -> str:
+    """Return an epoch in a line of the log."""
+    return (
+        f"epoch {epoch['number']}: loss {sum(epoch['terms'].values()):.4g}, validation MAP image to text "
+        f"{epoch['map_image_to_text']:.3f}, text to image {epoch['map_text_to_image']:.3f}"
+    )
+
+
 @contextmanager
 def _followed(store: Store, folder: str, advance: Advance) -> Iterator[None]:
     """Advance by each epoch that the workers report as done."""
@@ -97,12 +107,13 @@ def _followed(store: Store, folder: str, advance: Advance) -> Iterator[None]:
         seen = 0
         while True:
             last = ended.wait(_LOOK_EVERY)
-            try:
-                done = json.loads(store.read_bytes(f"{folder}/{train_worker.PROGRESS}"))["number"]
-            except FileNotFoundError:
-                done = 0
+            epoch: dict[str, Any] = {"number": 0}
+            with suppress(FileNotFoundError, ValueError):  # not yet, or being written
+                epoch = json.loads(store.read_bytes(f"{folder}/{train_worker.PROGRESS}"))
+            done = epoch["number"]
             if done > seen:
                 advance(done - seen)
+                _log.info(_told(epoch))
                 seen = done
             if last:
                 return

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from logging import getLogger
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import ray.train
 import torch
 import zarr
 from ray.train.torch import get_device
+from safetensors import SafetensorError
 from safetensors.numpy import save
 from torch.utils.tensorboard import SummaryWriter
 
@@ -35,7 +37,7 @@ from cmh.training.trainer import Epoch
 from flows import sources
 from flows.run import Run
 from flows.stages.model_card import card
-from infra import artifacts
+from infra import artifacts, logging
 from infra.artifacts import Reading, Ref
 from infra.logging import TRACEBACK
 from infra.storage import Store
@@ -73,6 +75,9 @@ class TrainingData:
         return len(self.vocabulary) if text.dtype == np.int32 else text.shape[1]
 
 
+_log = getLogger(__name__)
+
+
 def loop(config: dict[str, TrainingJob]) -> Exception | None:
     """Train on this worker.
 
@@ -81,6 +86,7 @@ def loop(config: dict[str, TrainingJob]) -> Exception | None:
         worker as a note; None if all went well.
     """
     job = config["job"]
+    logging.set_up()  # this process was started by Ray, whose log files keep what it prints
     _settle(job.threads)
     try:
         _train(job)
@@ -167,7 +173,12 @@ def _last_checkpoint() -> tuple[State | None, list[float]]:
     if last is None:
         return None, []
     with last.as_directory() as folder:
-        return checkpoint.load(Path(folder)), json.loads((Path(folder) / "seconds.json").read_text())
+        try:
+            seconds = json.loads((Path(folder) / "seconds.json").read_text())
+            return checkpoint.load(Path(folder)), seconds
+        except (SafetensorError, ValueError, KeyError, FileNotFoundError) as error:
+            _log.warning("the last checkpoint is damaged (%s); training starts anew", error)
+            return None, []
 
 
 def _keeper(store: Store, job: TrainingJob, seconds: list[float]) -> Callable[[Epoch, State], None]:

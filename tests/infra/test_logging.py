@@ -98,3 +98,12 @@ def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch:
     with progress("encoding", total=3) as advance:
         advance(3)
     assert "3/3" in capsys.readouterr().err
+
+
+def test_lines_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Escapes of a file name are replaced, in messages and in fields."""
+    set_up(as_json=False)
+    logging.getLogger("infra.test").info("\x1b[2Jname \x9b31m", extra={"fields": {"file": "a\rb\x07"}})
+    said = capsys.readouterr().err
+    assert said.rstrip("\n").isprintable()
+    assert "[2Jname" in said

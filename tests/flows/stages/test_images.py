@@ -57,7 +57,9 @@ def folder_entry(folder, rows, broken=(), **changes):
     """A folder of red squares with a table of (image, text, labels)."""
     (folder / "photos").mkdir()
     for name in {row[0] for row in rows}:
-        Image.new("RGB", (40, 30), "red").save(folder / "photos" / name)
+        path = folder / "photos" / name
+        Image.new("RGB", (40, 30), "red").save(path)
+        path.write_bytes(path.read_bytes() + name.encode())  # no two files are the same, byte by byte
     for name in broken:
         path = folder / "photos" / name
         path.write_bytes(path.read_bytes()[:60])
@@ -177,7 +179,6 @@ def test_too_many_damaged_items_stop_the_run(tmp_path, resources):
     [
         ([(image, text, "") for image, text, _ in ROWS], "no item has a label"),
         ([(image, text, "a") for image, text, _ in ROWS], "only one label, 'a'"),
-        ([*ROWS, ROWS[4]], r"1 id\(s\) occur twice, such as 4\.png"),
         ([*ROWS[:-1], ("19.png", " ", "a")], r"19\.png: its text is empty"),
         ([], "found no items"),
     ],
@@ -188,6 +189,29 @@ def test_unfit_tables_are_refused_before_the_work(tmp_path, rows, message, monke
     entry = folder_entry(tmp_path, rows)
     with pytest.raises(ValueError, match=message):
         build(entry, RESOURCES)
+
+
+def test_ids_that_occur_twice_are_refused(tmp_path, monkeypatch):
+    """Those of the table's own column; several rows of one image without ids get a number."""
+    monkeypatch.setattr(dask_cluster, "connect", None)
+    entry = folder_entry(tmp_path, ROWS)
+    rows = "".join(f"{image},{text},{labels},same\n" for image, text, labels in ROWS)
+    (tmp_path / "items.csv").write_text(f"image,text,labels,id\n{rows}")
+    with pytest.raises(ValueError, match=r"1 id\(s\) occur twice, such as same"):
+        build(entry, RESOURCES)
+
+
+def test_one_image_with_several_captions_is_decoded_once(tmp_path, resources):
+    """Its items share a row of the images and a group, so they are on one side of the split."""
+    entry = folder_entry(tmp_path, [*ROWS, *ROWS[:4]])
+    images, dataset = build(entry, resources)
+    assert zarr.open_group(images.zarr("images.zarr"), mode="r")["image"].shape[0] == 20
+    group = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
+    assert group["image_row"][:].tolist() == [*range(20), 0, 1, 2, 3]
+    table = dataset.read_table("items.parquet").to_pydict()
+    assert table["id"][20] == "0.png#2"
+    query = set(group["split/query"][:].tolist())
+    assert all((row in query) == (row + 20 in query) for row in range(4))
 
 
 def test_changed_folder_is_another_target(tmp_path):
