@@ -26,7 +26,9 @@ def data(folder: Path, spoil: Callable[[Path], list[Row]]) -> list[object]:
     """A folder of red squares, spoilt, and the table that `spoil` gives; the options that name them."""
     (folder / "photos").mkdir()
     for name, _, _ in USABLE:
-        Image.new("RGB", (40, 30), "red").save(folder / "photos" / name)
+        path = folder / "photos" / name
+        Image.new("RGB", (40, 30), "red").save(path)
+        path.write_bytes(path.read_bytes() + name.encode())  # no two files are the same, byte by byte
     with (folder / "items.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("image", "text", "labels"), *spoil(folder / "photos")])
     return ["--images", folder / "photos", "--items", folder / "items.csv"]
@@ -40,8 +42,13 @@ def one_label(_: Path) -> list[Row]:
     return [(image, text, "cat") for image, text, _ in USABLE]
 
 
-def duplicate(_: Path) -> list[Row]:
-    return [*USABLE, USABLE[4]]
+def other_words(_: Path) -> list[Row]:
+    """No text shares a word with another."""
+    return [(image, f"word{image[:-4]}", labels) for image, _, labels in USABLE]
+
+
+def own_labels(_: Path) -> list[Row]:
+    return [(image, text, f"label {image}") for image, text, _ in USABLE]
 
 
 def empty_text(_: Path) -> list[Row]:
@@ -78,7 +85,8 @@ def newest_run() -> FlowRun:
     [
         (no_labels, "no item has a label, so nothing tells which pairs belong together"),
         (one_label, "there is only one label, 'cat'"),
-        (duplicate, "folder: 1 id(s) occur twice, such as 4.png"),
+        (other_words, "folder: none of the 4 query texts has a word that occurs in the 24 training texts"),
+        (own_labels, "folder: every label occurs at most once among the 24 training items"),
         (
             empty_text,
             "folder: at least 1 of 30 items are unusable, more than 1%:\n  29.png: its text is empty",
