@@ -3,7 +3,8 @@
 Source: Chen, Wu and Chen, with equation numbers of the paper; CBAM: Woo et al., ECCV 2018.
 
 Each of four levels of both towers goes through channel and spatial attention and gives a code of its own; a
-learned matrix weighs them together.  Similarity is not 0 or 1 but the cosine of the items' label vectors, and
+learned matrix weighs them together.  Similarity is not 0 or 1 but the cosine of the items' label vectors,
+which the paper calls "dice", and
 inner products of codes are regressed onto it.  The towers move in turn, against the memory of all codes.
 
 Where the paper is silent or ambiguous:

@@ -51,7 +51,8 @@ class Config:
     # Text network: "multiscale" is the paper's convolutions over a pooled bag of words, "words" ours, fully
     # connected layers (`cmh.networks.text_networks.ResidualWords`).
     text: Literal["multiscale", "words"] = "multiscale"
-    # Bits that a short code keeps: "most" significant is the paper, "least" its published code.
+    # Bits that a short code keeps: "most" significant is the paper and the code of 2020; the toolbox that its
+    # authors published in 2021 keeps the "least", marked there as temporary.
     keep: Literal["most", "least"] = "most"
     augment: bool = True  # turn and flip images in training, not features: authors' configuration
 
@@ -74,7 +75,7 @@ class SCAHN(Towers):
             "beta": 0.5,
             "relevant_weight": "balanced",
             "text": "words",
-            "keep": "least",  # better on emoji, see docs/figures.md
+            "keep": "least",  # read off emoji's queries, see docs/decisions.md
         }
     )
     VARIANTS = MappingProxyType({"without_attention": {"attention": False}, "last_stage": {"stages": 1}})
