@@ -84,14 +84,25 @@ class Engine:
     def sheet(self, title: str, hits: list[Hit]) -> bytes:
         """Return a contact sheet of the images among the hits, as the bytes of a PNG file.
 
+        An image that cannot be read any more is a grey square, and its caption says so.
+
         Raises:
             ValueError: the items are texts.
         """
         if self.what != "image":
             raise ValueError("a contact sheet shows images, and these items are texts; leave out --sheet")
-        items = [hit for hit in hits if hit.row is not None]
-        captions = [f"{hit.distance} bits: {hit.text or hit.id}" for hit in items]
-        return contact_sheet(title, [self.image(hit.row) for hit in items if hit.row is not None], captions)
+        images, captions = [], []
+        for hit in hits:
+            if hit.row is None:
+                continue
+            caption = f"{hit.distance} bits: {hit.text or hit.id[-36:]}"
+            try:
+                images.append(self.image(hit.row))
+            except (OSError, ValueError):  # the user's file is gone or was replaced
+                images.append(np.full((64, 64, 3), 128, np.uint8))
+                caption = f"cannot be read now; {caption}"
+            captions.append(caption)
+        return contact_sheet(title, images, captions)
 
     @cached_property
     def _words(self) -> Index:

@@ -285,6 +285,8 @@ def test_a_folder_that_changes(home: Path, photos: Path, monkeypatch: pytest.Mon
     assert "1 of these had changed" in said
     assert "2 whose file is gone stay in the collection; --prune removes them" in said
     assert names_in("own") == ["B.JPG", "a.png", "d.bmp", "renamed.jpg", "ü c.webp"]
+    sheet = cmh("search", "red", "--index", "own", "--top", 9, "--sheet", "sheet.png")  # of gone files too
+    assert sheet.status == 0, sheet.err
     a = str(home / "photos" / "a.png")
     code = model.load(own / "model").encode_images([read_image(Path(a), SIZE)])[0].tolist()
     assert codes_in(own)[a] == code
