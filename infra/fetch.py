@@ -11,6 +11,7 @@ are not unpacked either; `member` takes out one file, readers read members strai
 """
 
 import base64
+import fcntl
 import hashlib
 import os
 import shutil
@@ -18,21 +19,15 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from infra import stores
+from infra.http import BLOCK, DownloadError, Progress, download
 
-Progress = Callable[[str, int, int | None], None]
-"""Called with what is fetched, bytes so far, and bytes in all (None where the server does not say)."""
-
-BLOCK = 1 << 20
-TIMEOUT_S = 60  # without a byte; a whole download may take as long as it needs
 MEMBER_LIMIT = 1 << 30  # bytes; a larger member of an archive is an attack or a mistake
 
 
@@ -76,11 +71,29 @@ def url(address: str, sha256: str, *, progress: Progress | None = None) -> Path:
         return final
     partial = final.with_name(final.name + ".partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _download(address, partial, progress)
-    except FetchError as error:
-        raise FetchError(f"{error}; or put a copy of the file at {final}") from error
-    return _accept(partial, final, "sha256", sha256, address, progress)
+    with _alone(partial):
+        if _cached(final, "sha256", sha256):  # another process fetched it meanwhile
+            partial.unlink()
+            return final
+        try:
+            download(address, partial, progress)
+        except DownloadError as error:
+            if not partial.stat().st_size:
+                partial.unlink()
+            raise FetchError(f"{error}; or put a copy of the file at {final}") from error
+        return _accept(partial, final, "sha256", sha256, address, progress)
+
+
+@contextmanager
+def _alone(partial: Path) -> Iterator[None]:
+    """Wait until no other process of this machine writes the same file; a dead one holds up nobody."""
+    while True:
+        with open(partial, "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Whoever had it may have renamed or deleted it since it was opened here.
+            if partial.exists() and os.path.samestat(os.fstat(file.fileno()), partial.stat()):
+                yield
+                return
 
 
 def path(local: Path, sha256: str | None = None) -> Path:
@@ -155,31 +168,6 @@ def _open_member(archive: Path, name: str) -> Iterator[IO[bytes]]:
         raise FetchError(f"{archive.name} has no member {name}") from None
     except (tarfile.TarError, zipfile.BadZipFile) as error:
         raise FetchError(f"{archive}: not a readable archive: {error}") from error
-
-
-def _download(address: str, partial: Path, progress: Progress | None) -> None:
-    have = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            if response.status != 206:  # the server knows no ranges: from the start
-                have = 0
-            length = response.headers.get("Content-Length")
-            total = have + int(length) if length else None
-            with partial.open("ab" if have else "wb") as target:
-                while block := response.read(BLOCK):
-                    target.write(block)
-                    have += len(block)
-                    if progress:
-                        progress(address, have, total)
-            if total is not None and have < total:
-                raise FetchError(f"{address}: broke off at {have} of {total} bytes; run again to go on")
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing after what we have: complete, the checksum will tell
-            return
-        raise FetchError(f"{address}: the server answers {error.code} {error.reason}") from error
-    except OSError as error:
-        raise FetchError(f"{address}: {error}; check the connection and run again to go on") from error
 
 
 def _accept(found: Path, final: Path, kind: str, expected: str, what: str, progress: Progress | None) -> Path:

@@ -7,11 +7,12 @@ import io
 import tarfile
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from infra import fetch
+from infra import fetch, http
 from infra.fetch import FetchError
 
 DATA = bytes(range(256)) * 8192  # 2 MiB
@@ -31,6 +32,19 @@ class Server(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         self.server.ranges.append(wanted)
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if self.path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to/"))
+            self.end_headers()
+            return
+        if self.path.startswith("/nonsense"):
+            self.wfile.write(b"\x1b[2J\0 not http at all\r\n\r\n" * 9)
+            return
+        if self.path.startswith("/huge"):
+            self.send_response(200)
+            self.send_header("Content-Length", str(1 << 60))
+            self.end_headers()
+            return
         if self.path.startswith("/missing"):
             self.send_error(404)
             return
@@ -221,3 +235,38 @@ def test_manual_sources_say_where_to_get_them(tmp_path):
         fetch.manual("photos/a", "ask the publisher", "0" * 64)
     with pytest.raises(FetchError, match="is a folder; a checksum is of a file"):
         fetch.manual("photos", "ask the publisher", SHA)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/nonsense", "BadStatusLine"),
+        ("/huge", "bytes or more, of at most"),
+        ("/to/file:///etc/passwd", "to url 'file:///etc/passwd' is not allowed"),
+        ("/to/ftp://127.0.0.1/x", "redirects to the scheme 'ftp'"),
+    ],
+)
+def test_hostile_servers_are_explained(server, path, message):
+    """In one error of the kind that the command line shows; nothing is kept."""
+    with pytest.raises(FetchError, match=message):
+        fetch.url(server.url + path, SHA)
+    assert not list((fetch.downloads()).glob("*.partial"))
+
+
+def test_a_public_server_does_not_redirect_inwards(server, monkeypatch):
+    """Such as to the address of a cloud's metadata; a local server may redirect to itself."""
+    inner = http._is_private
+    monkeypatch.setattr(http, "_is_private", lambda host: host != "127.0.0.1" and inner(host))
+    with pytest.raises(FetchError, match="redirects to a private address"):
+        fetch.url(f"{server.url}/to/http://169.254.169.254/latest", SHA)
+    monkeypatch.undo()
+    monkeypatch.setenv("CMH_HOME", str(fetch.stores.home()))
+    assert fetch.url(f"{server.url}/to/{server.url}/file", SHA).read_bytes() == DATA
+
+
+def test_two_fetches_of_one_file_share_no_partial(server):
+    """At once, from several threads: each gets the whole file, which is fetched once."""
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: fetch.url(f"{server.url}/plain", SHA).read_bytes(), range(4)))
+    assert found == [DATA] * 4
+    assert len(server.ranges) == 1
