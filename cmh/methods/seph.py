@@ -6,8 +6,8 @@ P_ij is proportional to the cosine of the label rows of i and j, Q_ij to 1 / (1 
     min_H  KL(P || Q) + α || |H| - 1 ||²,   α = 0.01 / (K N)
 
 by gradient descent with momentum and gains, as t-SNE does; then one kernel logistic regression per bit and
-modality predicts sign(H).  The unified code of an item weighs the regressions of both modalities by the
-priors of the bit (section 3.3).  bases "random" is SePH_rnd, "kmeans" is SePH_km.
+modality predicts sign(H).  The unified code of an item multiplies the probabilities of both modalities and
+divides by the prior of the bit (section 3.3).  bases "random" is SePH_rnd, "kmeans" is SePH_km.
 
 Time O(N² K) per descent step, the only quadratic part: P is the cosine of labels and never stored, Q goes by
 blocks, so memory is O(N (K + M)).  The authors draw 5,000 training items of larger sets.
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import logit
 
 from cmh.hashing import config_checks, rbf
 from cmh.hashing.kernel_logistic import regress
@@ -53,28 +53,26 @@ class Config:
 class SePH(KernelHashing):
     """Kernel hash functions that predict codes found from the labels alone."""
 
+    REVISION = 2  # 2: unified codes by the product of probabilities, as the authors have it
     config: Config
 
     def solve(
         self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int
     ) -> NDArray[np.int8]:
         codes_NK = signs(semantic_codes(unit_rows(labels_NL.astype(np.float64)), self.config, seed))
-        margin_NK = np.zeros(codes_NK.shape)
-        positive_K = (codes_NK > 0).mean(axis=0)
+        # p(+|x, y) ~ p(+|x) p(+|y) / p(+), as the modalities are taken to be independent given the bit.
+        margin_NK = np.tile(-prior_logit((codes_NK > 0).mean(axis=0)), (len(codes_NK), 1))
         for hash_function, x in ((self.image, image_NF), (self.text, text_ND)):
             bases_MF = hash_function.choose(x, self.config.bases_from, seed)
             logit_NK = regress(hash_function, x, bases_MF, codes_NK, self.config.penalty)
-            margin_NK += prior_weighted(expit(logit_NK), positive_K)
+            margin_NK += logit_NK
         return signs(margin_NK)
 
 
-def prior_weighted(probability_NK: Matrix, positive_K: Matrix) -> Matrix:
-    """Return p(+|x) / p(+) - p(-|x) / p(-).
-
-    A bit that has one value throughout keeps its plain difference.
-    """
-    positive_K, negative_K = (np.where((p > 0) & (p < 1), p, 1.0) for p in (positive_K, 1 - positive_K))
-    return probability_NK / positive_K - (1 - probability_NK) / negative_K
+def prior_logit(positive_K: Matrix) -> Matrix:
+    """Return logit p(+) of each bit; 0 for a bit that has one value throughout, which says nothing."""
+    logit_K: Matrix = logit(np.where((positive_K > 0) & (positive_K < 1), positive_K, 0.5))
+    return logit_K
 
 
 def semantic_codes(unit_NL: Matrix, config: Config, seed: int) -> Matrix:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 
 from cmh.hashing.projections import unit_rows
 from cmh.methods import seph
@@ -41,9 +42,13 @@ def test_codes_follow_the_labels() -> None:
 
 
 def test_a_rare_bit_needs_less_evidence() -> None:
-    """p(+|x) / p(+) - p(-|x) / p(-): 0.3 is much where one item in ten has it; constant bits stay finite."""
-    margin = seph.prior_weighted(np.array([[0.3, 0.3, 0.9]]), np.array([0.1, 0.5, 1.0]))
-    np.testing.assert_allclose(margin, [[0.3 / 0.1 - 0.7 / 0.9, -0.8, 0.8]])
+    """The product of both probabilities over the prior; constant bits stay finite."""
+    image, text = np.array([[0.3, 0.3, 0.9], [0.2, 0.6, 0.4]]), np.array([0.6, 0.5, 0.2])
+    prior = np.array([0.1, 0.5, 1.0])
+    plus = image * text / np.array([0.1, 0.5, 0.5])
+    minus = (1 - image) * (1 - text) / np.array([0.9, 0.5, 0.5])
+    margin = logit(image) + logit(text) - seph.prior_logit(prior)
+    np.testing.assert_allclose(expit(margin), plus / (plus + minus))
 
 
 @pytest.mark.slow
