@@ -88,10 +88,7 @@ class Reading:
     def read_bytes(self, rel: str) -> bytes:
         """Return the file, whole and verified."""
         file = self._listed(rel)
-        data = self.store.read_bytes(self.path(rel))
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise _mismatch(self.store, self.path(rel))
-        return data
+        return _verified(self.store, self.path(rel), file)
 
     def open(self, rel: str) -> IO[bytes]:
         """Return the file, verified, as a stream in memory."""
@@ -235,11 +232,17 @@ def fetch(source: Store, target: Store, path: str, file: File) -> bool:
         pass
     if source.url == target.url:
         raise _mismatch(source, path)
-    data = source.read_bytes(path)
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise _mismatch(source, path)
-    target.write_bytes(path, data)
+    target.write_bytes(path, _verified(source, path, file))
     return True
+
+
+def _verified(store: Store, path: str, file: File) -> bytes:
+    """Return the contents of a file that are as the manifest says; no more is read than it says."""
+    with store.open(path, "rb") as stream:
+        data = stream.read(file.size + 1)
+    if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
+        raise _mismatch(store, path)
+    return data
 
 
 def _none_there(store: Store, address: str) -> str:

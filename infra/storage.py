@@ -104,10 +104,14 @@ def checked(path: str) -> str:
     ValueError: path 'a/../../etc/passwd' is not plainly inside the store: ...
     """
     parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\\" in path or not path.isprintable():
+    if (
+        any(part in ("", ".", "..") or part.endswith(PARTIAL) for part in parts)
+        or "\\" in path
+        or not path.isprintable()
+    ):
         raise ValueError(
             f"path {path!r} is not plainly inside the store: it must be relative, with forward slashes, "
-            "and have no empty, '.' or '..' parts"
+            f"and have no empty, '.' or '..' parts, nor any that end with {PARTIAL}"
         )
     return path
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+import uuid
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -230,9 +231,11 @@ def export(
         codes = collection.all_codes(Path(source))
     else:
         codes = all_codes(stores.open_store(), source, side)
-    draft = to.with_name(f".{to.name}-{os.getpid()}")
+    draft = to.with_name(f".{to.name}-{uuid.uuid4().hex}")
     try:
         writers[to.suffix](codes, draft)
+        with open(draft, "rb") as file:
+            os.fsync(file.fileno())
         draft.replace(to)
     finally:
         draft.unlink(missing_ok=True)  # where a disk was full

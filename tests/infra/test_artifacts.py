@@ -400,3 +400,26 @@ def test_canonical_json_refuses_the_rest(value: object) -> None:
     """What JSON cannot say in one way is refused."""
     with pytest.raises(ValueError, match="not plain JSON"):
         canonical({"x": value})
+
+
+def test_a_manifest_that_lies_about_sizes_is_not_pulled(local_store, tmp_path):
+    """A file called three bytes is read for three, and one more; names of half files are refused."""
+    from infra import manifest as manifests
+    from infra import transfer
+    from infra.artifacts import Target
+    from infra.storage import checked
+
+    with artifacts.write(local_store, Target("codes", "a", {}, {}, 1)) as draft:
+        draft.write_bytes("a.bin", b"x" * 100)
+    address = draft.ref.address
+    path = f"{address}/{manifests.MANIFEST}"
+    honest = manifests.read(local_store, address)
+    files = {"a.bin": honest.files["a.bin"].model_copy(update={"size": 3})}
+    lying = honest.model_copy(update={"files": files, "content": manifests.content(files)})
+    local_store.delete(path)
+    local_store.write_bytes(path, lying.render())
+    with pytest.raises(artifacts.ArtifactError, match="does not match its checksum"):
+        transfer.pull(local_store, address, tmp_path / "copy")
+    assert not list((tmp_path / "copy").rglob("manifest.json"))
+    with pytest.raises(ValueError, match=r"\.partial"):
+        checked("codes/a/b.partial")
