@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Sequence
@@ -134,7 +135,7 @@ def service(name: str, ports: Sequence[int], probe: str, authorization: str = ""
 def auth() -> list[Check]:
     """Check that servers in reach of others ask for a password or token, on encrypted connections."""
     host = os.environ.get("PREFECT_SERVER_API_HOST", "127.0.0.1")
-    secured = bool(os.environ.get("PREFECT_SERVER_API_AUTH_STRING"))
+    secured = bool(os.environ.get("PREFECT_SERVER_API_AUTH_STRING")) or _asks_for_password()
     found = [
         Check(
             "Prefect auth",
@@ -151,6 +152,17 @@ def auth() -> list[Check]:
                 Check(variable, False, mask(url.geturl()), "use https: others can read what is sent")
             )
     return found
+
+
+def _asks_for_password(url: str = "http://127.0.0.1:4200/api/admin/version") -> bool:
+    """Return whether a Prefect server of this machine refuses who gives no password."""
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=3):
+            return False
+    except urllib.error.HTTPError as error:
+        return error.code in (401, 403)
+    except OSError:
+        return False
 
 
 def _ray_auth() -> Check:

@@ -234,3 +234,24 @@ def _fails(check: Check, found: str, remedy: str) -> None:
     assert not check.ok
     assert re.search(found, check.found), check.found
     assert re.search(remedy, check.remedy), check.remedy
+
+
+@pytest.mark.parametrize(("code", "asks"), [(401, True), (403, True), (200, False), (500, False)])
+def test_a_server_is_asked_whether_it_wants_a_password(code: int, asks: bool) -> None:
+    """Its password may be known to its own process only; nobody there means none."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(code)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        url = f"http://127.0.0.1:{server.server_port}/api/admin/version"
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert doctor._asks_for_password(url) is asks
+        thread.join()
+    assert not doctor._asks_for_password(url)
