@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import FlowRun
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import Log
 from prefect.settings import get_current_settings
 
 from infra import stores
@@ -130,3 +133,20 @@ def test_no_traceback(
     assert called.stdout == ""
     assert "Traceback" not in called.stderr
     assert "cmh: no item has a label" in called.stderr
+
+
+def test_the_logs_tab_has_our_lines(tmp_path: Path, cmh_home: Path, prefect_server: None, dask: str) -> None:
+    """What was read, before the failure, masked and with the name of its logger."""
+    cmh("run", *data(tmp_path, own_labels), "--dask", dask)
+    run = newest_run()
+
+    async def ask() -> list[Log]:
+        async with get_client() as client:
+            return await client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])))
+
+    until = time.monotonic() + 30  # they are sent in batches
+    own: list[Log] = []
+    while not own and time.monotonic() < until:
+        time.sleep(0.5)
+        own = [log for log in anyio.run(ask) if log.name.startswith("flows.")]
+    assert any("items.csv: 30 items with 30 labels" in log.message for log in own), own
