@@ -4,7 +4,8 @@
 test holds the lines against `cmh.methods.available()`.
 """
 
-from typing import Any, Literal
+from inspect import signature
+from typing import Annotated, Any, Literal
 
 from prefect import Flow, flow
 
@@ -19,17 +20,19 @@ from flows.experiment import (
     TrainingSettings,
 )
 
+_FIELDS = Experiment.model_fields
+
 
 def _method_flow(method: str) -> Flow[Any, Any]:
     """Return the flow `train-<method>`; its parameters, fields of an experiment, are the form in the UI."""
 
     def train_method(
         dataset: str = "emoji",
-        bits: int = 64,
-        seed: int = 0,
+        bits: Annotated[int, _FIELDS["bits"]] = 64,
+        seed: Annotated[int, _FIELDS["seed"]] = 0,
         recipe: Literal["short", "paper"] = "short",
         settings: dict[str, Any] | None = None,
-        limit: int | None = None,
+        limit: Annotated[int | None, _FIELDS["limit"]] = None,
         backbone: BackboneSettings = BackboneSettings(),  # noqa: B008 - frozen
         text: TextSettings = TextSettings(),  # noqa: B008 - frozen
         training: TrainingSettings = TrainingSettings(),  # noqa: B008 - frozen
@@ -42,6 +45,10 @@ def _method_flow(method: str) -> Flow[Any, Any]:
         )  # fmt: skip
         pipeline.run_within_flow(experiment, resources, "report")
 
+    # Prefect's form takes limits from the annotations, and descriptions from the docstring.
+    known = [name for name in signature(train_method).parameters if name in _FIELDS]
+    lines = [f"    {name}: {_FIELDS[name].description or name}" for name in known]
+    train_method.__doc__ = "\n".join(["Train and measure the method.", "", "Args:", *lines])
     return flow(name=f"train-{method}", description=methods.load(method).__doc__, persist_result=False)(
         train_method
     )

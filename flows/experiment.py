@@ -122,7 +122,9 @@ class Experiment(_Settings):
     )
     items: Path | None = Field(None, description="your own table: CSV with the columns image, text, labels")
     method: str = Field("scahn", description="a file of cmh/methods")
-    bits: int = Field(64, ge=8, le=512, description="code length")
+    bits: int = Field(
+        64, ge=8, le=512, description="code length, whole bytes", json_schema_extra={"multipleOf": 8}
+    )
     recipe: Literal["short", "paper"] = Field(
         "short",
         description="short: what the method recommends for few epochs on frozen features; paper: its Config",
@@ -132,7 +134,7 @@ class Experiment(_Settings):
         description="fields of the method's Config, over the recipe; lists as JSON: "
         "--settings '{\"stages\": [-2, -1]}'",
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of all random numbers")
     limit: int | None = Field(
         None, ge=32, description="only this many records of the dataset: a small trial run"
     )

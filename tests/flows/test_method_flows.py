@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from prefect import Flow
+from prefect.exceptions import ParameterTypeError
 
 from cmh import methods
 from flows import deployments
@@ -41,3 +42,14 @@ def test_the_form_offers_the_backbones_that_there_are() -> None:
     """Choices of the Prefect form come from the table of backbones."""
     schema = deployments.train_scahn.parameters.definitions["BackboneSettings"]
     assert "efficientnet_lite2" in schema["properties"]["name"]["enum"]
+
+
+def test_the_form_has_limits_and_descriptions() -> None:
+    """Prefect refuses bits=12 when a run is asked for, and not after a minute."""
+    fields = deployments.train_scahn.parameters.properties
+    assert fields["bits"] | {"minimum": 8, "maximum": 512, "multipleOf": 8} == fields["bits"]
+    assert fields["bits"]["description"] == "code length, whole bytes"
+    assert fields["dataset"]["description"].startswith("an entry of data_catalog")
+    assert fields["seed"]["minimum"] == 0
+    with pytest.raises(ParameterTypeError, match="bits"):
+        deployments.train_scahn.validate_parameters({"bits": 4})
