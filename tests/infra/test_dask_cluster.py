@@ -107,7 +107,7 @@ def test_runs_that_share_a_cluster_keep_their_own_resources(client: Client) -> N
 
 def test_missing_resource_says_what_to_do() -> None:
     """A resource that was not provided is an error with a remedy."""
-    with pytest.raises(RuntimeError, match=r"'other'.*dask_cluster.provided"):
+    with pytest.raises(RuntimeError, match=r"'other'.*dask_cluster.on_every_worker"):
         dask_cluster.worker_object("other")
 
 
