@@ -53,8 +53,7 @@ def hold(store: Store, address: str, made: Callable[[], bool]) -> Iterator[None]
     finally:
         ended.set()
         renewer.join()
-        if _same(_read(store, path), ours):
-            store.delete(path)
+        _give_back(store, path, ours)
 
 
 def _take(store: Store, path: str, ours: dict[str, Any], made: Callable[[], bool]) -> bool:
@@ -80,6 +79,15 @@ def _take(store: Store, path: str, ours: dict[str, Any], made: Callable[[], bool
         if made():
             return False
     return True
+
+
+def _give_back(store: Store, path: str, ours: dict[str, Any]) -> None:
+    """Delete the lease; the work is done or has failed by then, and an outage changes neither."""
+    try:
+        if _same(_read(store, path), ours):
+            store.delete(path)
+    except StorageError as error:
+        _log.warning("the lease %s could not be given back (%s); it is free in %.0f s", path, error, PATIENCE)
 
 
 def _renew(store: Store, path: str, ours: dict[str, Any], ended: threading.Event) -> None:

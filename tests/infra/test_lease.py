@@ -10,7 +10,7 @@ import time
 import pytest
 
 from infra import lease
-from infra.storage import Store
+from infra.storage import StorageError, Store
 
 ADDRESS = "model/a/0123456789abcdef"
 PATH = f"{ADDRESS}/lease.json"
@@ -101,3 +101,17 @@ def test_a_silent_holder_elsewhere_loses_it_and_a_live_one_does_not(local_store:
     with lease.hold(local_store, ADDRESS, never):
         assert time.monotonic() - began > 1.5 + 0.4
     thread.join()
+
+
+def test_an_outage_at_the_end_changes_nothing(local_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made is made, and what failed says why; the lease runs out."""
+
+    def away(*_: object) -> bytes:
+        raise StorageError("the store is away")
+
+    with lease.hold(local_store, ADDRESS, never):
+        monkeypatch.setattr(type(local_store), "read_bytes", away)
+    with pytest.raises(KeyError, match="own"), lease.hold(local_store, f"{ADDRESS[:-1]}0", never):
+        raise KeyError("own")
+    monkeypatch.undo()
+    assert local_store.exists(PATH)
