@@ -128,11 +128,7 @@ def check(folder: Path, contents: Contents) -> None:
 
 
 def read_parts(folder: Path, contents: Contents) -> list[Index]:
-    """Return the codes of every part, with the items' names as ids, in the order of addition.
-
-    Raises:
-        ValueError: if a part is not as collection.json says.
-    """
+    """Return the codes of every part, with the items' names as ids, in the order of addition."""
     return [index_files.load(folder / part.name) for part in contents.parts]
 
 
@@ -199,7 +195,7 @@ def add_part(
     names: Sequence[str],
     files: Sequence[FileState] | None = None,
 ) -> Contents:
-    """Add items as one part, completely or not at all; call it under `lock`.
+    """Add items as one part, completely or not at all, and return the new contents; call it under `lock`.
 
     Args:
         folder: the collection.
@@ -207,9 +203,6 @@ def add_part(
         codes_NP: packed codes of the items, uint8 (n, P).
         names: n names: absolute paths of images, or the texts themselves.
         files: n states of the image files; None of texts.
-
-    Returns:
-        The new contents.
     """
     part = _write_part(folder, contents, codes_NP, names, files)
     contents = replace(contents, parts=(*contents.parts, part))
@@ -218,11 +211,7 @@ def add_part(
 
 
 def remove(folder: Path, contents: Contents, names: set[str]) -> Contents:
-    """Remove items, all of them or none; call it under `lock`.
-
-    Returns:
-        The new contents.
-    """
+    """Remove items, all of them or none, and return the new contents; call it under `lock`."""
     parts: list[Part] = []
     known = states(folder, contents) if contents.what == "image" else {}
     for part in contents.parts:

@@ -12,7 +12,7 @@ Shape suffixes: Q = queries, N = database, K = bits, L = labels, E = levels of r
 import numpy as np
 
 from cmh.codes import hamming
-from cmh.evaluation import metrics
+from cmh.evaluation import bootstrap, metrics
 from cmh.evaluation.histograms import Histograms
 
 BITS, CLASSES = 32, 10
@@ -37,7 +37,7 @@ counts = scores.histograms
 
 mean, low, high = scores.map_interval()
 print(f"MAP            {mean:.3f} [{low:.3f}, {high:.3f}], of a random ranking {scores.all_tied.map:.3f}")
-mean, low, high = metrics.interval(metrics.precision_at(counts, 100))
+mean, low, high = bootstrap.interval(metrics.precision_at(counts, 100))
 print(f"precision@100  {mean:.3f} [{low:.3f}, {high:.3f}], by chance {scores.chance:.3f}")
 lookup = scores.lookup(radius=2)
 print(f"within 2 bits  precision {lookup.precision:.3f}; {lookup.nothing:.0%} of the queries find nothing")
@@ -47,5 +47,5 @@ queries = [slice(q, q + 1) for q in range(len(counts.all_QD))]
 curves = [metrics.pr_interpolated(Histograms(counts.all_QD[q], counts.relevant_QD[q])) for q in queries]
 precision_QE = np.array([curve.precision for curve in curves])
 for recall, precision_Q in zip(curves[0].recall, precision_QE.T, strict=True):
-    mean, low, high = metrics.interval(precision_Q)
+    mean, low, high = bootstrap.interval(precision_Q)
     print(f"recall {recall:.1f}     {mean:.3f} [{low:.3f}, {high:.3f}]  {'#' * round(40 * mean)}")

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cmh.evaluation import instance_recall, metrics, ndcg, stable_metrics
+from cmh.evaluation import bootstrap, instance_recall, metrics, ndcg, stable_metrics
 from cmh.evaluation.counts import CodedItems, RankingCounts, RankingSpec
 from cmh.evaluation.figures import Curve
 from cmh.evaluation.histograms import Counts, Histograms
@@ -144,7 +144,7 @@ def _instances(queries: CodedItems, ranking: RankingSpec) -> Iterable[dict[str, 
     if group_A is not None and queries.image_N is not None and asks_image:
         group_A = group_A[np.sort(np.unique(queries.image_N, return_index=True)[1])]
     for k, hit_A in zip(ks, hit_AJ.T, strict=True):
-        value, low, high = metrics.interval(hit_A, group_A)
+        value, low, high = bootstrap.interval(hit_A, group_A)
         yield {"metric": f"instance_recall_at_{k}", "value": value, "low": low, "high": high}
 
 
@@ -213,7 +213,7 @@ def _rank_measures(database: int, drawn: NDArray[np.int64]) -> dict[str, stable_
 
 def _embedding_scores(found: Scores, database: int, group_Q: NDArray[Any] | None) -> Iterable[dict[str, Any]]:
     """Return one row per figure, as `cmh.evaluation.report` names them."""
-    value, low, high = metrics.interval(found["map"], group_Q)
+    value, low, high = bootstrap.interval(found["map"], group_Q)
     yield {"metric": "map", "value": value, "low": low, "high": high}
     relevant_Q = found["relevant"]
     yield {"metric": "queries_without_relevant", "value": float((relevant_Q == 0).sum())}

@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Group, Parameter
-from rich.console import Console
 
 from cmh import __version__
 from cmh.training.failures import TrainingFailure
+from flows.cli.explain import DEBUG, explain
 from flows.cli.terminal import Json, say, show, size
 
 _RUN = Group("Run the pipeline", sort_key=0)
 _USE = Group("Use what it made", sort_key=1)
 _KEEP = Group("Artifacts", sort_key=2)
 _KNOW = Group("Find out", sort_key=3)
-DEBUG = "--debug"
-LONGEST = 4000  # characters of an error that are shown
 
 app = App(
     name="cmh",
@@ -287,31 +285,9 @@ def main() -> None:
     try:
         sys.exit(app(arguments))
     except (ValueError, OSError, TrainingFailure) as error:  # OSError: as when a disk is full
-        _explain(error, debug=debug)
+        explain(error, debug=debug)
         sys.exit(2)
     except Exception as error:  # what nobody thought of: a fault of ours, in one line all the same
         error.add_note("unexpected: please report it with the output of the same command with --debug")
-        _explain(error, debug=debug)
+        explain(error, debug=debug)
         sys.exit(3)
-
-
-def _explain(error: Exception, *, debug: bool) -> None:
-    """Print an error: what was given, what is allowed, what to do; with `debug` where it came from, too."""
-    import traceback
-
-    from infra import logging
-
-    notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith(logging.TRACEBACK)]
-    said = str(error) if isinstance(error, (ValueError, OSError, TrainingFailure)) else repr(error)
-    said = said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
-    lines = [said, *(f"({note})" for note in notes)]
-    if debug:
-        lines = [*traceback.format_exception(error), *lines]
-    if places := logging.places():  # none, if it was refused before any engine was started
-        lines += ["logs of this run:", *(f"  {place}" for place in places)]
-        lines += (
-            [] if debug else [f"{DEBUG} shows where in the code it failed; docs/debugging.md, what to do"]
-        )
-    text = logging.plain(logging.mask("\n".join(lines)))
-    console = Console(stderr=True)
-    console.print("cmh:", text, style="red", highlight=False, markup=False, soft_wrap=True)

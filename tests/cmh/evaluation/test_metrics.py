@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from cmh.codes import hamming
-from cmh.evaluation import metrics
+from cmh.evaluation import bootstrap, metrics
 from cmh.evaluation.histograms import Histograms
 
 TINY = st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=6)
@@ -158,7 +158,7 @@ def test_precision_beyond_the_database_still_divides_by_k() -> None:
 def test_bootstrap_interval_is_seeded_and_covers_the_mean() -> None:
     """Same seed, same interval; its width is near 2 · 1.96 standard errors."""
     score_Q = np.random.default_rng(1).random(400)
-    one, two = metrics.interval(score_Q, seed=5), metrics.interval(score_Q, seed=5)
+    one, two = bootstrap.interval(score_Q, seed=5), bootstrap.interval(score_Q, seed=5)
     assert one == two
     assert one.low < one.mean == score_Q.mean() < one.high
     assert one.high - one.low == pytest.approx(2 * 1.96 * score_Q.std() / 20, rel=0.15)
@@ -178,14 +178,14 @@ def test_interval_draws_whole_groups():
     rng = np.random.default_rng(0)
     concept_G = rng.random(30)
     score_Q, group_Q = np.repeat(concept_G, 10), np.repeat(np.arange(30), 10).astype(str)
-    by_query, by_group = metrics.interval(score_Q), metrics.interval(score_Q, group_Q)
-    alone = metrics.interval(concept_G)
+    by_query, by_group = bootstrap.interval(score_Q), bootstrap.interval(score_Q, group_Q)
+    alone = bootstrap.interval(concept_G)
     assert by_group.mean == pytest.approx(alone.mean)
     assert by_group.high - by_group.low == pytest.approx(alone.high - alone.low, rel=0.1)
     assert by_group.high - by_group.low > 2.5 * (by_query.high - by_query.low)
-    assert metrics.interval(score_Q, np.arange(300)) == by_query
+    assert bootstrap.interval(score_Q, np.arange(300)) == by_query
     with pytest.raises(ValueError, match="as many groups"):
-        metrics.interval(score_Q, group_Q[:-1])
+        bootstrap.interval(score_Q, group_Q[:-1])
 
 
 def test_interval_over_groups_equals_a_slow_loop():
@@ -199,7 +199,7 @@ def test_interval_over_groups_equals_a_slow_loop():
         ).mean()
         for _ in range(1000)
     ]
-    found = metrics.interval(score_Q, group_Q, seed=3)
+    found = bootstrap.interval(score_Q, group_Q, seed=3)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
 
 
