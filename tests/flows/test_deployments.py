@@ -156,7 +156,9 @@ def test_deployed_run(servers: Servers, tmp_path: Path, monkeypatch: pytest.Monk
     for flow in ("preprocess", "features", "encode", "evaluate"):
         assert servers.api(f"/deployments/name/{flow}/emoji")["work_pool_name"] == "local"
 
-    refused = servers.run("train-scahn/emoji", bits=12)
+    with pytest.raises(AssertionError, match="Validation failed for field 'bits'"):  # by the form, at once
+        servers.run("train-scahn/emoji", bits=12)
+    refused = servers.run("train-scahn/emoji", settings={"no_such": 1})
     torch.manual_seed(0)
     save_file(backbones.load("resnet18", "none").network.state_dict(), tmp_path / "resnet18.safetensors")
     run = servers.run(
@@ -169,10 +171,13 @@ def test_deployed_run(servers: Servers, tmp_path: Path, monkeypatch: pytest.Monk
     )
     state = servers.ended(refused)
     assert state["type"] == "FAILED"
-    assert "bits must be a multiple of 8, got 12; use 8" in state["message"]
+    assert "no_such" in state["message"]
 
     state = servers.ended(run)
     assert state["type"] == "COMPLETED", f"{state}\n{servers.log.read_text()[-5000:]}"
+    logs = servers.api("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
+    own = [log["message"] for log in logs if log["name"].startswith("flows.")]
+    assert any(line.startswith("epoch 2: loss ") for line in own), own
     _check_shown(servers, run)
     _check_stored(servers, monkeypatch)
 
