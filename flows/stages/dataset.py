@@ -65,10 +65,10 @@ def make(store: Store, draft: Draft, images: Ref, entry: Entry, limit: int | Non
     split = _split(items, entry)
     words = texts.vectorizer(min_df=drop.min_df, max_features=drop.max_features)
     vocabulary = words.fit([said[row] for row in split["train"]]).get_feature_names_out().tolist()
-    known_N = np.array([bool(row_D.any()) for row_D in texts.bag_of_words(said, vocabulary)])
-    rejections.check_usable(entry, known_N, label_NL, split)
+    bag_ND = texts.bag_of_words(said, vocabulary)
+    rejections.check_usable(entry, bag_ND.max(axis=1, initial=0) > 0, label_NL, split)
     group = zarr.open_group(draft.zarr("dataset.zarr"), mode="w")
-    put(group, "text", texts.bag_of_words(said, vocabulary))
+    put(group, "text", bag_ND)
     put(group, "tokens", texts.sequences(said, vocabulary, drop.length))
     put_split(group, label_NL, image_row_M[accepted], split)
     ids = {name: [getattr(item, name) for item in items] for name in ("id", "source", "group")}
@@ -86,7 +86,7 @@ def make(store: Store, draft: Draft, images: Ref, entry: Entry, limit: int | Non
 def _split(items: Sequence[Record], entry: Entry) -> dict[str, NDArray[np.int64]]:
     """Return the rows of each split: as the records say, else drawn as the entry says."""
     groups, drawn = [item.group for item in items], entry.split.model_dump()
-    if not items[0].split:
+    if not any(item.split for item in items):
         return splits.grouped(groups, **drawn)
     return splits.given(
         [item.split for item in items], groups, validation=drawn["validation"], seed=drawn["seed"]

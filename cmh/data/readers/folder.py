@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,8 @@ def remarks(sources: Mapping[str, Path], options: Mapping[str, Any]) -> list[str
             f"{len(doubles)} image(s) have the same bytes as another, such as {doubles[0]} and "
             f"{first[doubles[0]]}; they stay on one side of a split that is drawn"
         )
-    split_of = {first[row.image]: row.split for row in rows if row.split == "query"}
-    shared = [row for row in rows if row.split in ("train", "validation") and first[row.image] in split_of]
+    queries = {first[row.image] for row in rows if row.split == "query"}
+    shared = [row for row in rows if row.split in ("train", "validation") and first[row.image] in queries]
     if shared:
         found.append(
             f"the split of {items.name} puts {len(shared)} training item(s) whose image is a query's too, "
@@ -104,7 +105,10 @@ def _equal_images(images: Path, names: Sequence[str]) -> dict[str, str]:
             continue
         seen: dict[bytes, str] = {}
         for name in same_size:
-            first[name] = seen.setdefault(hashlib.sha256((images / name).read_bytes()).digest(), name)
+            with suppress(
+                OSError
+            ):  # unreadable: it says so when it is decoded, and is an item of its own here
+                first[name] = seen.setdefault(hashlib.sha256((images / name).read_bytes()).digest(), name)
     return first
 
 

@@ -1,6 +1,7 @@
 """The folder reader over small tables as people and spreadsheets write them."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -143,6 +144,22 @@ def test_images_with_equal_bytes_are_one_group(tmp_path):
     assert [record.group for record in read(tmp_path, table)] == ["a.png", "a.png", "other.png"]
     grouped = "image,text,labels,group\na.png,x,y,1\ncopy.png,x,y,2\n"
     assert [record.group for record in read(tmp_path, grouped)] == ["1", "2"]
+
+
+def test_an_image_that_cannot_be_read_spoils_no_other(tmp_path, monkeypatch):
+    """It is a group of its own; that it cannot be read is an error of its record."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "b.png").write_bytes(b"png")
+    whole = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "b.png":
+            raise PermissionError(f"{path} may not be read")
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    first, second = read(tmp_path, "image,text,labels\na.png,x,y\nb.png,x,y\n")
+    assert (first.group, second.group) == ("a.png", "b.png")
 
 
 def test_paths_as_others_write_them(tmp_path):
