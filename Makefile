@@ -22,7 +22,7 @@ demo: install  ## fetch emoji, train, encode, evaluate, search: the whole pipeli
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cmh demo
 
 test: install  ## the tests, except those that take longer than seconds
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses=auto --maxprocesses=4
 
 test-slow: install  ## the others: whole runs, clusters, servers, kills
 	$(BIN)/pytest -m slow
@@ -40,10 +40,13 @@ format: install  ## format the code and mend what can be mended by itself
 docs: install  ## build the documentation into site/; a dead link or name is an error
 	$(BIN)/mkdocs build --strict
 
-bench: install  ## time metrics and search beside their peers
+bench: install  ## time metrics, search and training; recorded at the end of docs/benchmarks.md
 	$(BIN)/python -m tests.bench
 
-install: $(VENV)/.installed  ## virtual environment with the pinned dependencies
+install: $(VENV)/.installed | $(CMH_HOME)  ## virtual environment with the pinned dependencies
+
+$(CMH_HOME):  # Prefect makes its home below it, and warns where that cannot be
+	@mkdir -p $@
 
 $(VENV)/.installed: pyproject.toml infra/constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is missing: install one (Debian: apt install python3.11-venv; macOS: brew install python@3.11; anywhere: uv python install 3.11) or name it: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -6,8 +6,9 @@ that methods share: base classes, losses, code memory, encoding.  `cmh.methods` 
 method per file.  `cmh.training` trains any of them.  `cmh.codes` packs, compares, searches and stores binary
 codes.  `cmh.evaluation` computes retrieval metrics and writes reports.  `cmh.distributed` lets several
 processes train as if they were one.  On top of these, `cmh.model` saves and loads a trained model,
-`cmh.engine` searches with one, and `cmh.collection` opens a searchable folder of the user's own images or
-texts, whose files `cmh.collection_files` keeps.
+`cmh.onnx` runs one without torch, `cmh.engine` searches with one, and `cmh.collection` opens a searchable
+folder of the user's own images or texts, whose files `cmh.collection_files` keeps.  `cmh.untrained` makes a
+model without training, and `cmh.service` puts a collection behind a port.
 """
 
 __version__ = "0.1.0"

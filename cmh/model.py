@@ -3,6 +3,7 @@
     model.safetensors         weights of the method
     backbone.safetensors      weights of the image network
     text_network.safetensors  weights of the frozen text network, for models with one
+    tokenizer.json            its tokeniser, where that is a file
     config.json               `Facts`
     vocabulary.txt            the words of the vocabulary, one per line, in order
     labels.txt                the labels, one per line, in order
@@ -19,42 +20,36 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
+from safetensors.torch import load_file
+from torch import nn
 
 from cmh import methods
-from cmh.data import images
 from cmh.data.batches import Stages, to_stages, to_text
-from cmh.data.texts import bag_of_words, sequences
+from cmh.encoder import Encoder, Images
 from cmh.hashing import encoding
 from cmh.hashing.method import Inputs, Method
-from cmh.model_facts import Facts, check
-from cmh.networks import backbones, clip
+from cmh.model_facts import Facts, read
+from cmh.networks import backbones, text_encoders, weights
 from cmh.networks.backbones import Backbone, Frozen
-from cmh.networks.clip import ClipText
+from cmh.networks.frozen_text import TextEncoder
+from cmh.networks.pooling import GridPool
 
 
 @dataclass(frozen=True)
-class Model:
-    """A trained model, ready to encode, on the device of its method."""
+class Model(Encoder):
+    """A trained model on torch, ready to encode, on the device of its method."""
 
     method: Method
     backbone: Backbone
     facts: Facts
     vocabulary: tuple[str, ...]
     labels: tuple[str, ...]
-    text_network: ClipText | None = None  # None: texts are words of the vocabulary
+    text_network: TextEncoder | None = None  # None: texts are words of the vocabulary
 
     @property
-    def bits(self) -> int:
-        """The length of the codes."""
-        return self.facts.bits
-
-    @property
-    def order(self) -> NDArray[np.int64]:
-        """The method's bits, int64 (K,), in the order in which the codes hold them: by significance."""
-        return np.array(self.facts.order, np.int64)
+    def real_valued(self) -> bool:
+        """Whether the method gives embeddings, not codes."""
+        return self.method.real_valued
 
     def to(self, device: torch.device | str) -> "Model":
         """Move the model to a device, in place, and return it."""
@@ -65,84 +60,96 @@ class Model:
         return self
 
     @torch.inference_mode()
-    def encode_images(self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the packed codes of images, which are cropped and resized as in preprocessing.
-
-        Args:
-            image_BHWC: uint8 RGB images (H, W, 3) of any size.
-
-        Returns:
-            Codes, uint8 (B, P); for a real-valued method, embeddings, float32 (B, K).
-
-        Raises:
-            ValueError: an image of another shape or dtype.
-        """
-        return self._codes(self.method.encode_image(self._read(image_BHWC)))
-
-    @torch.inference_mode()
-    def attended(
-        self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
-    ) -> NDArray[np.float32] | None:
+    def attended(self, image_BHWC: Images) -> NDArray[np.float32] | None:
         """Return the attention weight of each position of the images, (B, H, W) in [0, 1].
 
         Methods without attention return None.
         """
-        weight_BHW = self.method.attended(self._read(image_BHWC))
+        weight_BHW = self.method.attended(self._read(self.resized(image_BHWC)))
         return None if weight_BHW is None else weight_BHW.float().cpu().numpy()
 
     @torch.inference_mode()
-    def encode_texts(self, texts: Sequence[str]) -> NDArray[Any]:
-        """Return the packed codes of texts, uint8 (B, P); for a real-valued method, embeddings.
+    def image_outputs(self, image_BHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return relaxed codes or embeddings (B, K) of images of the backbone's size."""
+        u_BK: NDArray[np.float32] = self.method.encode_image(self._read(image_BHWC)).float().cpu().numpy()
+        return u_BK
 
-        Words outside the vocabulary are ignored, unless a text network reads the texts.
+    def text_features(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the features (B, F) of texts by the text network."""
+        assert self.text_network is not None
+        return self.text_network.features(texts)
 
-        Raises:
-            ValueError: the model was trained on text features, not on words.
-        """
-        if self.facts.given is not None:
-            raise ValueError(
-                "this model learnt from text features that came with its dataset, not from words"
-            )
-        inputs: NDArray[Any]
-        if self.text_network is not None:
-            inputs = self.text_network.features(texts)
-        elif self.facts.length is None:
-            inputs = bag_of_words(texts, self.vocabulary)
-        else:
-            inputs = sequences(texts, self.vocabulary, self.facts.length)
-        return self._codes(self.method.encode_text(to_text(inputs, self._device)))
-
-    def knows(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """Return for each text whether its code depends on it, bool (B,).
-
-        A text needs a word of the vocabulary, or, for a model with a text network, any characters.
-        """
-        if self.text_network is not None:
-            return np.array([bool(text.strip()) for text in texts], np.bool_)
-        known_B: NDArray[np.bool_] = bag_of_words(texts, self.vocabulary).max(1, initial=0) > 0
-        return known_B
+    @torch.inference_mode()
+    def text_outputs(self, **inputs: NDArray[Any]) -> NDArray[np.float32]:
+        """Return relaxed codes or embeddings (B, K) of texts; `inputs` as of `Encoder.text_outputs`."""
+        values = list(inputs.values())
+        read = values[0] if len(values) == 1 else text_encoders.with_words(inputs["features"], inputs["bag"])
+        u_BK: NDArray[np.float32] = self.method.encode_text(to_text(read, self._device)).float().cpu().numpy()
+        return u_BK
 
     @property
     def _device(self) -> torch.device:
         return encoding.device_of(self.method)
 
-    def _read(self, image_BHWC: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Stages:
+    def _read(self, image_BHWC: NDArray[np.uint8]) -> Stages:
         """Return the input of the method's image tower for these images: pixels, or features."""
-        resized = np.stack([_resize(image, self.facts) for image in image_BHWC])
-        pixels = to_stages((resized,), self._device)
-        return pixels if self.facts.grid is None else self._features(pixels)
+        pixels = to_stages((image_BHWC,), self._device)
+        return pixels if self.facts.grid is None else self.features(pixels)
 
-    def _features(self, pixels: Stages) -> Stages:
+    def features(self, pixels: Stages) -> Stages:
         """Return stage maps as a features artifact holds them: averages as float32, maps as float16."""
         assert self.facts.grid is not None
-        maps = [adaptive_avg_pool2d(stage, self.facts.grid) for stage in self.backbone(*pixels)]
+        maps = [GridPool(self.facts.grid)(stage) for stage in self.backbone(*pixels)]
         return tuple(stage if self.facts.grid == 1 else stage.half().float() for stage in maps)
 
-    def _codes(self, u_BK: Tensor) -> NDArray[Any]:
-        """Return packed codes of relaxed ones, or the embeddings of a real-valued method."""
-        if self.method.real_valued:
-            return u_BK.float().cpu().numpy()
-        return encoding.pack_codes(u_BK.float().cpu().numpy(), self.order)
+
+def adopt(method: Method, vocabulary: Sequence[str], trained: Model) -> None:
+    """Give a new method the weights of a trained model of the same method and networks, in place.
+
+    Weights of the words of a bag go by word: those that only one of the two knows stay as they are drawn, or
+    are left out.
+
+    Args:
+        method: the new method.
+        vocabulary: the words that it reads.
+        trained: the model.
+
+    Raises:
+        ValueError: their networks differ.
+    """
+    before, now = trained.method.state_dict(), method.state_dict()
+    for name in before.keys() ^ now.keys():
+        raise ValueError(f"the model to start from has other networks: {name} is in one of the two alone")
+    known = {word: column for column, word in enumerate(trained.vocabulary)}
+    width = trained.text_network.width if trained.text_network is not None else 0
+    axes: dict[str, int] = {}  # of the words, by the name of the weights that read them
+    if tuple(vocabulary) != trained.vocabulary:
+        dims = width + len(known), width + len(vocabulary)
+        for name, new in now.items():
+            sizes = list(zip(before[name].shape, new.shape, strict=False))
+            if dims in sizes and before[name].ndim == new.ndim:
+                axes[name] = sizes.index(dims)
+        if dims[0] == dims[1] and len(axes) > 1:
+            raise ValueError(
+                f"the model to start from knows as many words, but others, and any of {', '.join(axes)} "
+                "may read them; give other texts, or leave out --start-from"
+            )
+    for name, new in now.items():
+        old = before[name]
+        if name in axes:
+            old, new = old.movedim(axes[name], 0), new.movedim(axes[name], 0)
+        if old.shape[1:] != new.shape[1:] or (name not in axes and old.shape != new.shape):
+            raise ValueError(
+                f"the model to start from has other networks: its {name} is {tuple(before[name].shape)}, and "
+                f"{tuple(now[name].shape)} is needed"
+            )
+        if name not in axes:
+            new.copy_(old)
+            continue
+        new[:width] = old[:width]
+        for row, word in enumerate(vocabulary, start=width):
+            if word in known:
+                new[row] = old[width + known[word]]
 
 
 def build(
@@ -202,10 +209,10 @@ def save(model: Model, folder: Path) -> None:
     """Write the model's files into `folder`, which must exist."""
     prefix = _backbone_prefix(model)
     own = {k: v for k, v in model.method.state_dict().items() if prefix is None or not k.startswith(prefix)}
-    _save_tensors(own, folder / "model.safetensors")
-    _save_tensors(model.backbone.network.state_dict(), folder / "backbone.safetensors")
+    weights.write(own, folder / "model.safetensors")
+    weights.write(model.backbone.network.state_dict(), folder / "backbone.safetensors")
     if model.text_network is not None:
-        _save_tensors(model.text_network.network.state_dict(), folder / "text_network.safetensors")
+        text_encoders.save(model.text_network, folder / "text_network.safetensors")
     text = json.dumps(asdict(model.facts), indent=1, sort_keys=True)
     (folder / "config.json").write_text(text + "\n")
     (folder / "vocabulary.txt").write_text("".join(f"{word}\n" for word in model.vocabulary))
@@ -231,18 +238,13 @@ def load(folder: Path) -> Model:
 
 
 def _load(folder: Path) -> Model:
-    config = json.loads((folder / "config.json").read_text())
-    tuples = {key: config[key] and tuple(config[key]) for key in ("order", "significance", "given")}
-    model_facts = Facts(**config | tuples)
+    model_facts, vocabulary, labels = read(folder)
     revision = methods.load(model_facts.method).REVISION
     if model_facts.revision != revision:
         raise ValueError(
             f"{folder} was trained by revision {model_facts.revision} of {model_facts.method}, and this is "
             f"revision {revision}; train it again, or use the version of cmh that it was made with"
         )
-    vocabulary = tuple((folder / "vocabulary.txt").read_text().splitlines())
-    labels = tuple((folder / "labels.txt").read_text().splitlines())
-    check(folder, model_facts, vocabulary, labels)
     if model_facts.given is not None:
         backbone = backbones.without_network(model_facts.given)
     else:
@@ -255,7 +257,11 @@ def _load(folder: Path) -> Model:
         text_dim=model_facts.text_dim,
         labels=model_facts.labels,
     )
-    network = None if model_facts.text == "words" else clip.load_text(folder / "text_network.safetensors")
+    network = (
+        None
+        if model_facts.text == "words"
+        else (text_encoders.load(model_facts.text, folder / "text_network.safetensors"))
+    )
     model = Model(method.eval(), backbone.eval(), model_facts, vocabulary, labels, network)
     weights = load_file(folder / "model.safetensors")
     prefix = _backbone_prefix(model)
@@ -278,17 +284,3 @@ def _backbone_prefix(model: Model) -> str | None:
     """Return the prefix of the backbone's tensors in the method, or None if the backbone is outside of it."""
     prefixes = [f"{name}." for name, module in model.method.named_modules() if module is model.backbone]
     return prefixes[0] if prefixes else None
-
-
-def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write copies of the tensors, as safetensors rejects tensors that share memory."""
-    save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
-
-
-def _resize(image_HWC: NDArray[np.uint8], facts: Facts) -> NDArray[np.uint8]:
-    """Return the image resized to the stored size and then to the backbone's, like the dataset's images."""
-    if image_HWC.ndim != 3 or image_HWC.shape[2] != 3 or image_HWC.dtype != np.uint8:
-        raise ValueError(
-            f"an image is uint8 (H, W, 3), got {image_HWC.dtype} {image_HWC.shape}; convert it to RGB"
-        )
-    return images.resize(images.resize(image_HWC, facts.stored_size), facts.image_size)

@@ -1,5 +1,6 @@
 """What is known of a model besides its weights: the contents of its `config.json`."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,29 @@ class Facts:
     given: tuple[int, ...] | None = None  # channels of the image features, of a dataset of features
     length: int | None = None  # number of words to which texts are cut, of methods that read words in order
     text: str = "words"  # or the name of the network that computes text features
+    words: bool = False  # whether the words of the vocabulary stand beside a text network's features
 
     @property
     def bits(self) -> int:
         """The length of the codes."""
         return len(self.order)
+
+
+def read(folder: Path) -> tuple[Facts, tuple[str, ...], tuple[str, ...]]:
+    """Return a model's facts, the words of its vocabulary and its labels, which match each other.
+
+    Raises:
+        ValueError: they do not; of files that are no JSON or lack fields, also KeyError and TypeError.
+        OSError: a file is missing.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    tuples = {key: config[key] and tuple(config[key]) for key in ("order", "significance", "given")}
+    facts = Facts(**config | tuples)
+    vocabulary, labels = (
+        tuple((folder / f"{name}.txt").read_text().splitlines()) for name in ("vocabulary", "labels")
+    )
+    check(folder, facts, vocabulary, labels)
+    return facts, vocabulary, labels
 
 
 def check(folder: Path, model_facts: Facts, vocabulary: tuple[str, ...], labels: tuple[str, ...]) -> None:

@@ -1,15 +1,14 @@
 """Compare methods: a pipeline for each dataset, method, length and seed, and one table of them all.
 
 Reads:   the report of every run
-Writes:  runs.parquet (a row per run and direction), comparison.parquet (mean and interval over seeds, and
-         what papers print for the dataset), README.md, comparison.tex, map_<dataset>.png and .svg
+Writes:  the comparison (`flows.stages.tables`)
 Resumes: run by run; images, dataset and features are made by the first run and found by the others
 
 Runs follow one another, each with all threads.  Several comparisons on one machine take turns if Prefect has
 a global concurrency limit of that name: `prefect gcl create cross-modal-hashing --limit 1`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -18,26 +17,26 @@ from prefect import flow
 from prefect.concurrency.sync import concurrency
 from pydantic import BaseModel, Field
 
-from cmh.evaluation import comparison, figures, report
-from cmh.evaluation.report_page import markdown
-from cmh.methods import display_name
+from cmh.evaluation import comparison, instance_recall, paired_tests, report
+from cmh.evaluation.paired_tests import ScoredQueries
 from cmh.training.failures import TrainingFailure
-from data_catalog import catalog, paper_figures
+from data_catalog import catalog
 from flows import pipeline, preflight
 from flows.experiment import (
     BackboneSettings,
     EvaluationSettings,
     Experiment,
-    Resources,
+    Recipe,
     TextSettings,
     TrainingSettings,
 )
-from flows.run import Run
+from flows.resources import Resources
+from flows.run import Run, read_entry
 from flows.run import resolve as run_of
-from flows.stages.artifact_task import artifact_task
+from flows.stages import tables
 from flows.variants import Variant, parse
 from infra import artifacts
-from infra.artifacts import Draft, Ref, Target
+from infra.artifacts import Ref, Target
 from infra.storage import Store
 from infra.stores import open_store
 
@@ -57,17 +56,33 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
 
     methods: tuple[str, ...] = Field(
         ("scahn", "dspah"),
+        min_length=1,
         description="files of cmh/methods, or method:variant; `cmh methods NAME` lists them",
     )
     datasets: tuple[str, ...] = Field(
-        ("emoji",), description="entries of data_catalog, or .yaml files of the same form"
+        ("emoji",), min_length=1, description="entries of data_catalog, or .yaml files of the same form"
     )
-    bits: tuple[int, ...] = Field((16, 32, 64), description="code lengths, each trained for")
+    bits: tuple[int, ...] = Field((16, 32, 64), min_length=1, description="code lengths, each trained for")
     seeds: int = Field(3, ge=1, description="runs of each, with the seeds 0, 1, …")
+    recipe: Recipe = Field(
+        "short", description="as of a run; tuned recipes must have been given the same number of trials"
+    )
+    protocol: str | None = Field(None, description="how papers take the datasets, as their entries name it")
     limit: int | None = Field(None, ge=32, description="only this many records of each dataset")
+    label_noise: float | None = Field(
+        None, gt=0, le=1, description="share of the training items that get a wrong label, on purpose"
+    )
     backbone: BackboneSettings = BackboneSettings()
     text: TextSettings = TextSettings()
     training: TrainingSettings = TrainingSettings()
+
+
+class Measured(NamedTuple):
+    """What a run adds to a comparison."""
+
+    report: Ref | None  # None where training failed
+    rows: list[dict[str, Any]]  # per length and direction, as `comparison.RUNS` has them
+    scored: list[ScoredQueries]  # per length and direction
 
 
 class Resolved(NamedTuple):
@@ -84,7 +99,7 @@ def resolve(wanted: Comparison) -> Resolved:
     Raises:
         ValueError: a method or dataset is unknown or takes part twice, or a run cannot work.
     """
-    entries = [catalog.load(dataset).absolute() for dataset in wanted.datasets]
+    entries = [_entry(wanted, dataset) for dataset in wanted.datasets]
     names = tuple(entry.name for entry in entries)
     for what, given in (("datasets", names), ("methods", wanted.methods)):
         if twice := sorted({name for name in given if given.count(name) > 1}):
@@ -102,7 +117,29 @@ def resolve(wanted: Comparison) -> Resolved:
     ]
     for run in {(one.run.entry.name, one.run.experiment.method): one.run for one in runs}.values():
         preflight.check_settings(run)
+    _check_budgets([one.run for one in runs])
     return Resolved(wanted, names, runs)
+
+
+def _entry(wanted: Comparison, dataset: str) -> catalog.Entry:
+    """Read the entry as a run does, so that both have the same artifacts."""
+    same = {name: getattr(wanted, name) for name in ("protocol", "label_noise", "backbone")}
+    return read_entry(Experiment(dataset=dataset, **same))
+
+
+def _check_budgets(runs: list[Run]) -> None:
+    """Refuse tuned recipes of unlike budgets: the order of methods would be that of the budgets."""
+    tuned = [(run, run.budget) for run in runs if run.budget is not None]
+    for what in ("trials", "epochs"):  # shallow methods have no epochs
+        given = {getattr(budget, what): run for run, budget in tuned if getattr(budget, what) is not None}
+        if len(given) > 1:
+            listed = ", ".join(
+                f"{run.experiment.method} with {count} on {run.entry.name}" for count, run in given.items()
+            )
+            raise ValueError(
+                f"methods are compared by recipes of equal budget, and their {what} differ: {listed}; tune "
+                "them alike with `cmh tune`"
+            )
 
 
 def _experiment(
@@ -117,7 +154,10 @@ def _experiment(
         bits=trained,
         settings=dict(variant.settings),
         seed=seed,
+        recipe=wanted.recipe,
+        protocol=wanted.protocol,
         limit=wanted.limit,
+        label_noise=wanted.label_noise,
         backbone=wanted.backbone,
         text=wanted.text,
         training=training,
@@ -144,6 +184,7 @@ def compare(wanted: Comparison, resources: Resources, report_run: Callable[[str]
     """Make every run that is not there yet, then the table; failed runs are listed with their error."""
     store = open_store()
     rows: list[dict[str, Any]] = []
+    scored: list[ScoredQueries] = []
     reports: dict[str, str] = {}
     resolved = resolve(wanted)
     for one in resolved.runs:  # now, and not when its turn comes
@@ -152,15 +193,14 @@ def compare(wanted: Comparison, resources: Resources, report_run: Callable[[str]
         bits, seed = one.run.experiment.bits, one.run.experiment.seed
         key = f"{one.run.entry.name}/{one.variant.name}/{bits}/{seed}"
         with concurrency(LIMIT, occupy=1):
-            made, measured = _run(store, one, resources)
-        rows += measured
-        if made is not None:
-            reports[key] = made.content
+            measured = _run(store, one, resources)
+        rows += measured.rows
+        scored += measured.scored
+        if measured.report is not None:
+            reports[key] = measured.report.content
         if report_run is not None:
             figures_of = ", ".join(
-                f"{r['direction']} {r['error'] or format(r['map'], '.3f')}"
-                for r in measured
-                if r["bits"] == bits
+                f"{r['direction']} {r['error'] or _told(r)}" for r in measured.rows if r["bits"] == bits
             )
             report_run(f"{number} of {len(resolved.runs)}  {key}  {figures_of}")
     target = Target(
@@ -170,36 +210,66 @@ def compare(wanted: Comparison, resources: Resources, report_run: Callable[[str]
         inputs=reports,
         revision=comparison.REVISION,
     )
-    return tables(store, target, pa.Table.from_pylist(rows, comparison.RUNS), resolved.datasets)
+    runs = pa.Table.from_pylist(rows, comparison.RUNS)
+    return tables.make(store, target, runs, paired_tests.pairs(scored), resolved.datasets)
 
 
-def _run(store: Store, one: ComparedRun, resources: Resources) -> tuple[Ref | None, list[dict[str, Any]]]:
-    """Run one pipeline; return its report, and a row per length and direction."""
+def _told(row: Mapping[str, Any]) -> str:
+    return f"{row['map']:.3f}" if row["map"] is not None else f"R@10 {row['recall_at_10'] or 0:.3f}"
+
+
+def _run(store: Store, one: ComparedRun, resources: Resources) -> Measured:
     about = {"dataset": one.run.entry.name, "method": one.variant.name, "seed": one.run.experiment.seed}
+    about |= {"recipe": one.run.recipe}
     places = list(product(one.lengths, report.CROSS_MODAL))
     try:
         refs = {done.ref.kind: done.ref for done in pipeline.start_resolved(one.run, resources)}
     except TrainingFailure as error:
-        return None, [about | {"bits": b, "direction": d, "error": str(error)} for b, d in places]
-    metrics = artifacts.open_artifact(store, refs["report"]).read_table("metrics.parquet")
+        failed = [about | {"bits": b, "direction": d, "error": str(error)} for b, d in places]
+        return Measured(None, failed, [])
+    reading = artifacts.open_artifact(store, refs["report"])
+    metrics = reading.read_table("metrics.parquet")
+    labelled = bool(report.select(metrics, "map"))
+    if not labelled and one.variant.ranking not in (None, report.STORED[0]):
+        raise ValueError(
+            f"{one.variant.name} is measured by labels, and {one.run.entry.name} has none; leave it out"
+        )
+    queries = reading.read_table("queries.parquet" if labelled else "pairs.parquet")
     about |= {"minutes": _minutes(store, refs["model"]), "error": None}
-    return refs["report"], [about | _figures(metrics, one, bits, direction) for bits, direction in places]
+    return Measured(
+        refs["report"],
+        [about | _figures(metrics, one, bits, direction) for bits, direction in places],
+        [_scored(queries, one, bits, direction, labelled) for bits, direction in places],
+    )
+
+
+def _ranking(one: ComparedRun, bits: int) -> str | None:
+    return None if bits == one.run.experiment.bits else one.variant.ranking
+
+
+def _scored(queries: pa.Table, one: ComparedRun, bits: int, direction: str, labelled: bool) -> ScoredQueries:
+    place = one.run.entry.name, one.variant.name, bits, direction
+    score = "average_precision" if labelled else "recall_at_10"
+    return paired_tests.scored_queries(queries, *place, _ranking(one, bits), score)
 
 
 def _figures(metrics: pa.Table, one: ComparedRun, bits: int, direction: str) -> dict[str, Any]:
-    ranking = None if bits == one.run.experiment.bits else one.variant.ranking
+    ranking = _ranking(one, bits)
     return {
         "bits": bits,
         "direction": direction,
-        "map": report.value(metrics, "map", direction, bits, ranking),
-        "ndcg_at_100": _ndcg(metrics, direction, bits, ranking),
-        "chance": report.value(metrics, "chance", direction, bits),
+        "map": _value(metrics, "map", direction, bits, ranking),
+        "ndcg_at_100": _value(metrics, "ndcg_at_100", direction, bits, ranking),
+        "chance": _value(metrics, "chance", direction, bits, None),
+    } | {
+        f"recall_at_{k}": _value(metrics, f"instance_recall_at_{k}", direction, bits, ranking)
+        for k in instance_recall.KS
     }
 
 
-def _ndcg(metrics: pa.Table, direction: str, bits: int, ranking: str | None) -> float | None:
-    """Read NDCG@100 as the report has it: of codes as they are stored, and of no other ranking."""
-    rows = report.select(metrics, "ndcg_at_100", ranking or report.STORED[0])
+def _value(metrics: pa.Table, metric: str, direction: str, bits: int, ranking: str | None) -> float | None:
+    """Read a figure; a report has some of codes as they are stored alone, and some with labels alone."""
+    rows = report.select(metrics, metric, *((ranking,) if ranking else report.STORED))
     found = [row["value"] for row in rows if (row["direction"], row["bits"]) == (direction, bits)]
     return found[0] if found else None
 
@@ -210,62 +280,3 @@ def _minutes(store: Store, model: Ref) -> float | None:
     if "logs/seconds.json" not in reading.files:
         return None
     return float(sum(reading.read_json("logs/seconds.json")["epochs"])) / 60
-
-
-@artifact_task(name="tables")
-def tables(store: Store, draft: Draft, runs: pa.Table, datasets: tuple[str, ...]) -> None:
-    """Write the tables and figures of these runs."""
-    summed = comparison.summary(runs)
-    lengths = set(summed["bits"].to_pylist())
-    printed = [
-        {"metric": "map"} | figure._asdict()
-        for name in datasets
-        for figure in paper_figures.figures(name)
-        if figure.bits in lengths
-    ]
-    summed = pa.concat_tables([summed, pa.Table.from_pylist(printed, comparison.SUMMARY)])
-    draft.write_table("runs.parquet", runs)
-    draft.write_table("comparison.parquet", summed)
-    names = {name: display_name(name) for name in summed["method"].to_pylist()}
-    page, tex = ["# Comparison"], []
-    for dataset in datasets:
-        page.append(f"## {dataset}")
-        for (metric, name), direction in product(comparison.METRICS.items(), report.CROSS_MODAL):
-            rows = comparison.table(summed, dataset, direction, metric, names=names)
-            title = f"{name}, {comparison.ARROWS[direction]}, {dataset}"
-            page += [f"{title}:", markdown(rows)]
-            tex.append(comparison.latex(rows, f"{title}."))
-        page += _draw(draft, summed, runs, dataset)
-    page.append(
-        "MAP over the whole ranking: an item that shares any label is relevant. NDCG@100 over the first 100 "
-        "ranks: an item gains the labels that it shares. Ties in expectation; ± is half the 95% interval of "
-        "the mean over seeds (Student's t); real-valued methods are ranked by the cosine of embeddings, of "
-        "as many numbers as codes have bits; minutes are wall time of training on the machine that ran it. "
-        "Published figures are for the papers' own splits and networks."
-    )
-    draft.write_bytes("README.md", ("\n\n".join(page) + "\n").encode())
-    draft.write_bytes("comparison.tex", ("\n\n".join(tex) + "\n").encode())
-
-
-def _draw(draft: Draft, summed: pa.Table, runs: pa.Table, dataset: str) -> list[str]:
-    """Draw MAP by length, a line per method; of a single length, a row per method.
-
-    Returns the lines of the page that show the figure.
-    """
-    lines: dict[str, dict[str, dict[int, tuple[float, float, float]]]] = {d: {} for d in report.CROSS_MODAL}
-    for row in summed.to_pylist():
-        ours = {"dataset": dataset, "metric": "map", "source": None}
-        if not ours.items() <= row.items() or row["value"] is None:
-            continue
-        points = lines[row["direction"]].setdefault(display_name(row["method"]), {})
-        low, high = (row["value"] if end is None else end for end in (row["low"], row["high"]))
-        points[row["bits"]] = (row["value"], low, high)
-    floors = [r["chance"] for r in runs.to_pylist() if r["dataset"] == dataset and r["chance"] is not None]
-    lengths = {bits for panel in lines.values() for points in panel.values() for bits in points}
-    if not lengths:  # every training failed
-        return []
-    draw = figures.map_by_bits if len(lengths) > 1 else figures.map_by_method
-    figure = draw(lines, max(floors, default=0.0))
-    draft.write_bytes(f"map_{dataset}.png", figures.render(figure, "png"))
-    draft.write_bytes(f"map_{dataset}.svg", figures.render(figure, "svg"))
-    return [f"![MAP](map_{dataset}.png)"]

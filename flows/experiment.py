@@ -1,19 +1,29 @@
 """Run settings as pydantic classes: at once the options of the command line, the Prefect form and the YAML.
 
 `Experiment` says what is computed and is the whole of it: two equal experiments give equal artifacts, on any
-machine.  `Resources` says where and with how much; it never changes a result.  `flows.run.resolve` reads what
-an experiment names, once; `flows.preflight` refuses what cannot work.  A named experiment is a function below
-that returns an `Experiment`; change one with `model_copy(update=...)`.
+machine.  `flows.resources` says where and with how much.  `flows.run.resolve` reads what an experiment names,
+once; `flows.preflight` refuses what cannot work.  A named experiment is a function below that returns an
+`Experiment`; change one with `model_copy(update=...)`.
 """
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from cmh import methods
-from cmh.codes.threads import chosen_threads
-from cmh.networks import backbones, clip
+from cmh.data import item_table
+from cmh.networks import backbones, text_encoders
+from cmh.networks.text_encoders import WORDS
+from data_catalog import recipes
+from flows import own_data
 
 
 class _Settings(BaseModel):
@@ -26,6 +36,13 @@ def _from_anywhere(weights: str) -> str:
 
 
 Weights = Annotated[str, AfterValidator(_from_anywhere)]
+
+Recipe = Annotated[str, AfterValidator(recipes.checked_name)]
+
+
+def _known_columns(given: str) -> str:
+    item_table.columns_of(given)
+    return given
 
 
 class BackboneSettings(_Settings):
@@ -51,30 +68,49 @@ class BackboneSettings(_Settings):
 class TextSettings(_Settings):
     """What the method reads of a text."""
 
-    name: Literal["words", "clip_vit_b32"] = Field(
-        "words",
-        description="words: those of the dataset's vocabulary, counted or in their order; clip_vit_b32: "
-        "features by CLIP's frozen text network, of any words",
+    name: str | None = Field(
+        None,
+        description="None: what the method is made for; words: those of the dataset's vocabulary, counted or "
+        f"in their order; or features by a frozen network, of any words: {', '.join(text_encoders.names())}",
+        json_schema_extra={"enum": [None, WORDS, *text_encoders.names()]},
     )
     weights: Weights = Field(
-        "default", description="of a network: 'default' (OpenAI's), or a local weights file"
+        "default",
+        description="of a network: 'default' (the publisher's), or a local file, with tokenizer.json beside",
     )
+
+    words: bool = Field(False, description="the words of the vocabulary beside the features of a network")
 
     @model_validator(mode="after")
     def _is_possible(self) -> "TextSettings":
-        if self.is_network:
-            clip.check_installed()
+        if self.name is None:
+            if self.model_fields_set - {"name"}:
+                raise ValueError("weights and words belong to a text network; name it with --text.name")
+            return self
+        if self.words and not self.is_network:
+            raise ValueError("words beside words were asked for; name a network with --text.name, or neither")
         if self.weights == "none" or (not self.is_network and self.weights != "default"):
             raise ValueError(
                 f"texts are read as {self.name} with weights {self.weights!r}; words have no weights, and a "
                 "frozen network with random ones gives features of nothing"
+            )
+        if not self.is_network:
+            return self
+        assert self.name is not None
+        spec = text_encoders.spec(self.name)
+        if spec.check_installed is not None:
+            spec.check_installed()
+        if spec.default == "none" and self.weights == "default":
+            raise ValueError(
+                f"the weights of {self.name} are not fetched by itself: {spec.about}; name the "
+                "file with --text.weights"
             )
         return self
 
     @property
     def is_network(self) -> bool:
         """Whether texts become features."""
-        return self.name != "words"
+        return self.name not in (None, WORDS)
 
 
 class TrainingSettings(_Settings):
@@ -116,18 +152,34 @@ class EvaluationSettings(_Settings):
 class Experiment(_Settings):
     """Everything that bears on the result of a run."""
 
-    dataset: str = Field("emoji", description="an entry of data_catalog, or a .yaml file of the same form")
+    dataset: str = Field(
+        "emoji",
+        description="an entry of data_catalog, a .yaml file of the same form, or a folder or file of your "
+        "own data (cmh inspect PATH)",
+    )
     images: Path | None = Field(
         None, description="your own folder of images, in place of a dataset; with items"
     )
-    items: Path | None = Field(None, description="your own table: CSV with the columns image, text, labels")
-    method: str = Field("scahn", description="a file of cmh/methods")
+    items: Path | None = Field(
+        None, description="your own table: CSV, TSV, JSON Lines or Parquet with columns image, text, labels"
+    )
+    columns: Annotated[str, AfterValidator(_known_columns)] = Field(
+        "", description="what is read=the column of your data that has it: image=path,text=caption"
+    )
+    protocol: str | None = Field(
+        None, description="how papers take the dataset, as its entry names it (cmh catalog show DATASET)"
+    )
+    method: str = Field(
+        "scahn",
+        description=f"a file of cmh/methods; by default scahn, and {own_data.METHOD} on data of your own",
+    )
     bits: int = Field(
         64, ge=8, le=512, description="code length, whole bytes", json_schema_extra={"multipleOf": 8}
     )
-    recipe: Literal["short", "paper"] = Field(
+    recipe: Recipe = Field(
         "short",
-        description="short: what the method recommends for few epochs on frozen features; paper: its Config",
+        description="short: what the method recommends for few epochs on frozen features; paper: its Config; "
+        "tuned: short, with what `cmh tune` found for this dataset and features; or a file that it wrote",
     )
     settings: dict[str, Any] = Field(
         default_factory=dict,
@@ -135,8 +187,17 @@ class Experiment(_Settings):
         "--settings '{\"stages\": [-2, -1]}'",
     )
     seed: int = Field(0, ge=0, description="of all random numbers")
+    start_from: str | None = Field(
+        None,
+        description="a trained model of the same method and networks, by address, tag or folder: training "
+        "starts from its weights, and keeps them if no epoch is better on the validation items; lemon adds "
+        "the items that it has not learnt from",
+    )
     limit: int | None = Field(
         None, ge=32, description="only this many records of the dataset: a small trial run"
+    )
+    label_noise: float | None = Field(
+        None, gt=0, le=1, description="share of the training items that get a wrong label, on purpose"
     )
     backbone: BackboneSettings = BackboneSettings()
     text: TextSettings = TextSettings()
@@ -147,8 +208,17 @@ class Experiment(_Settings):
     @classmethod
     def _whole_bytes(cls, bits: int) -> int:
         if bits % 8:
-            raise ValueError(f"bits must be a multiple of 8, got {bits}; use {bits // 8 * 8 or 8}")
+            below = max(8, bits // 8 * 8)
+            raise ValueError(f"bits must be a multiple of 8, got {bits}; use {below} or {below + 8}")
         return bits
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_of_own_data(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "method" in given:
+            return given
+        own = given.get("images") is not None or own_data.is_own(str(given.get("dataset", "emoji")))
+        return {**given, "method": own_data.METHOD} if own else given
 
     @model_validator(mode="after")
     def _images_and_items(self) -> "Experiment":
@@ -164,13 +234,22 @@ class Experiment(_Settings):
         return self
 
     @property
+    def column_names(self) -> dict[str, str]:
+        """What is read of own data → the column that holds it."""
+        return item_table.columns_of(self.columns)
+
+    @property
     def config(self) -> Any:
         """Return the method's Config: the recipe's fields, and over them the settings.
+
+        A tuned recipe is put into the settings by `flows.run.resolve`.
 
         Raises:
             ValueError: the method or a field is unknown, or a value cannot work.
         """
-        recipe = methods.load(self.method).SHORT if self.recipe == "short" else {}
+        if "bits" in self.settings:
+            raise ValueError("bits are no setting of the method but of the run; give them as --bits")
+        recipe = methods.load(self.method).SHORT if self.recipe != "paper" else {}
         return methods.config(self.method, bits=self.bits, **{**recipe, **self.settings})
 
     @model_validator(mode="after")
@@ -179,26 +258,6 @@ class Experiment(_Settings):
         return self
 
 
-class Resources(_Settings):
-    """Where a run happens.  None of it is part of any artifact's identity."""
-
-    workers: int = Field(1, ge=1, description="training processes; the global batch is split over them")
-    gpu: bool = Field(False, description="one GPU per training process")
-    threads: int = Field(
-        chosen_threads(None), ge=1, description="CPU threads of this machine, for every engine"
-    )
-    ray: str | None = Field(
-        None,
-        description="address of a Ray cluster that this machine is a node of; without it, Ray is started "
-        "here",
-    )
-    dask: str | None = Field(
-        None,
-        description="address of a Dask scheduler, whose workers see the same store and folders; without it, "
-        "Dask is started here",
-    )
-
-
 def emoji() -> Experiment:
-    """Return SCAHN on emoji, the backbone frozen: what `cmh demo` runs."""
-    return Experiment()
+    """Return JOINT on emoji, the backbone frozen: what `cmh demo` runs."""
+    return Experiment(method="joint", training=TrainingSettings(epochs=20, batch_size=128))

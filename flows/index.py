@@ -1,86 +1,106 @@
-"""Add a folder of images, or a file of texts, to a collection (`cmh.collection`): what is new is encoded.
+"""Add images or texts to a collection (`cmh.collection`): what is new is encoded.
 
 What is in the collection is not encoded again: to add what is new in a folder, or to go on after an addition
-was broken off, add the folder once more.  An image is known by its absolute path; if its size or time of
-change differs, it is encoded again.
+was broken off, add the folder once more.  An image is known by its path below the collection's root, on which
+a tar or Parquet file counts as a folder; if the size or time of its file differs, its contents are compared,
+and if these differ too, it is encoded again.  A text is known by its id, or by itself, and encoded again if
+it differs.
 """
 
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
 
-import numpy as np
-import torch
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from cmh import collection_files
-from cmh import model as models
-from cmh.codes import hamming
-from cmh.codes.hamming import Codes
-from cmh.collection_files import Contents, FileState
-from cmh.data import image_files
-from cmh.data.batches import Side
-from cmh.data.images import read_image
-from cmh.model import Model
-from flows import prefect_ui
-from flows.experiment import Resources
-from infra import artifacts, dask_cluster
-from infra.artifacts import newest
+from cmh.codes.embeddings import Kind
+from cmh.collection_files import changes, manifest
+from cmh.collection_files.manifest import Contents
+from cmh.collection_files.parts import FileState, Items, code_length
+from cmh.data import columns, shard_images
+from cmh.data.sides import Side
+from flows import index_encoding, index_model, index_sources, prefect_ui
+from flows.index_sources import Added, Images
+from flows.resources import Resources
+from infra import bucket, metrics
 from infra.storage import Store
-
-TASK = 128  # images of a Dask task
-PART = 1 << 14  # items of a part, at most
-SECONDS = 60  # of work that is lost at most, or that of a task, when an addition is broken off
-
-Item = TypeVar("Item")
-
-
-class Task(NamedTuple):
-    """Some images: their names in the collection, which are their paths."""
-
-    names: tuple[str, ...]
-
-
-@dataclass
-class Added:
-    """What an addition did."""
-
-    items: int = 0
-    known: int = 0  # were there already
-    changed: int = 0  # of the items: files that changed since they were encoded
-    gone: list[str] = field(default_factory=list)  # items below the folder whose file is no longer there
-    rejected: dict[str, str] = field(default_factory=dict)  # name → reason
-    skipped: Counter[str] = field(default_factory=Counter)  # suffix → files that are no images
 
 
 def add(
-    store: Store, source: Path, to: Path, model: str | None, resources: Resources, *, prune: bool = False
+    store: Store,
+    source: Path,
+    to: Path,
+    model: str | None,
+    resources: Resources,
+    *,
+    prune: bool = False,
+    weights: Path | None = None,
+    bits: int | None = None,
+    embeddings: Kind | None = None,
+    root: Path | None = None,
+    columns_file: Path | None = None,
+    given: Mapping[str, str] | None = None,
 ) -> Added:
-    """Add a folder of images, or a text file of one text a line, to the collection in the folder `to`.
+    """Add images or texts to the collection in the folder `to`.
 
-    model: address of a model in the store, where the collection is new; None: the newest.
-    prune: remove items below the folder whose file is no longer there.
+    Args:
+        store: where models are.
+        source: a folder of images, tars or Parquet files that hold some, one such file, or a file of texts;
+            or an s3 address of one.
+        to: the collection, new or to be added to.
+        model: of a new collection, see `flows.index_model.provide`.
+        resources: threads, and Dask.
+        prune: remove images below the source that are no longer there.
+        weights: of the networks, for a model that is learnt here.
+        bits: of the codes, for a model that is learnt here.
+        embeddings: how a new collection keeps relaxed embeddings; None: as int8.
+        root: folder that names are relative to; of a collection that is there, where it is now.
+        columns_file: columns of one's own to add, see `cmh.data.columns`.
+        given: what a column of the source is → the column that is it, such as {"text": "title"}.
 
     Raises:
         ValueError: if `source` is neither, or `to` holds something else or items of the other kind, or the
             model cannot be searched with, or another process changes the collection.
     """
-    what: Side = "image" if source.is_dir() else "text"
-    if prune and what == "text":
-        raise ValueError("--prune removes images whose file is gone; it needs a folder of images")
-    done = Added()
-    named = _images(source, done) if what == "image" else _texts(source)
-    _prepare(to, what, store, model)
-    with collection_files.lock(to):
-        contents = collection_files.read(to)
-        collection_files.check(to, contents)
-        contents, waiting = _what_is_new(to, contents, source, named, done, prune)
-        if waiting:
-            _encode_and_add(to, contents, waiting, what, resources, done)
+    is_new = not manifest.is_collection(to)
+    if is_new:
+        _check_free(to)  # before anything is fetched
+    source = bucket.here(source)
+    what: Side = "image" if index_sources.holds_images(source) else "text"
+    if what == "text" and (prune or root):
+        raise ValueError("--prune and --root are about files of images; they need a folder of images")
+    given, done = given or {}, Added()
+    found = index_sources.images(source, given, done, to) if what == "image" else Images([], {}, [])
+    texts, own = index_sources.texts(source, given) if what == "text" else ({}, None)
+    if columns_file is not None:
+        own = columns.update(own, columns.read(columns_file, what))
+    if not is_new:
+        _check_same(to, what, model, weights, bits, embeddings)
+    else:
+        base = str((root or (source if source.is_dir() else source.parent)).resolve())
+        carried = index_sources.shard_tables(found, found.shards, given, Path(base))
+        said = columns.captions(own) or columns.captions(carried)
+        with index_model.provide(
+            store, model, list(found.paths), captions=said, weights=weights, bits=bits, resources=resources
+        ) as (folder, address):
+            kind = embeddings or "int8"
+            changes.create(to, folder, what, address, root=base if what == "image" else "", embeddings=kind)
+    with change(to) as contents:
+        if root is not None and str(root.resolve()) != contents.root:
+            contents = changes.set_root(to, contents, str(root.resolve()))
+        if what == "image":
+            _add_images(to, contents, source, found, given, resources, done, prune)
+        else:
+            _add_texts(to, contents, texts, resources, done)
+        contents = manifest.read(to)
+        if own is not None:
+            done.unnamed = _add_columns(to, contents, own)
+    metrics.add(metrics.ITEMS, done.items, stage="index")
+    metrics.add(metrics.REJECTED, len(done.rejected), dataset=to.name)
+    metrics.write()
     if done.rejected and not done.items and not contents.parts:
         name, reason = next(iter(done.rejected.items()))
         raise ValueError(
@@ -89,187 +109,172 @@ def add(
     return done
 
 
-def _what_is_new(
-    to: Path, contents: Contents, source: Path, named: Sequence[str], done: Added, prune: bool
-) -> tuple[Contents, list[str]]:
-    """Return what is to be encoded, after removing items whose file changed or, if asked for, is gone."""
-    if contents.what == "text":
-        there = {name for part in collection_files.read_parts(to, contents) for name in part.ids.tolist()}
-        waiting = [name for name in named if name not in there]
-        done.known = len(named) - len(waiting)
-        return contents, waiting
-    known = collection_files.states(to, contents)
-    changed = {name for name in named if name in known and FileState.of(Path(name)) != known[name]}
-    here, below = set(named), f"{source.resolve()}/"
-    done.gone = sorted(name for name in known if name.startswith(below) and name not in here)
-    stale = changed | (set(done.gone) if prune else set())
-    if stale:
-        contents = collection_files.remove(to, contents, stale)
-    waiting = [name for name in named if name not in known or name in changed]
-    done.changed, done.known = len(changed), len(named) - len(waiting)
-    return contents, waiting
+@contextmanager
+def change(folder: Path) -> Iterator[Contents]:
+    """Hold a collection for changes, and give what is in it, once it is seen to be whole.
+
+    Raises:
+        ValueError: if there is none, it is damaged, or another process changes it.
+    """
+    manifest.read(folder)
+    with changes.lock(folder):
+        contents = manifest.read(folder)
+        changes.check(folder, contents)
+        yield contents
 
 
-def _encode_and_add(
-    to: Path, contents: Contents, waiting: list[str], what: Side, resources: Resources, done: Added
+def _add_images(
+    to: Path,
+    contents: Contents,
+    source: Path,
+    found: Images,
+    given: Mapping[str, str],
+    resources: Resources,
+    done: Added,
+    prune: bool,
 ) -> None:
-    encode = _encode_images if what == "image" else _encode_texts
-    with prefect_ui.progress(f"encoding {what}s", len(waiting)) as advance:
-        for codes_NP, names, rejected, files in encode(waiting, to / "model", resources):
-            done.rejected |= rejected
-            done.items += len(names)
-            if names:
-                contents = collection_files.add_part(to, contents, codes_NP, names, files)
-            advance(len(names) + len(rejected))
-
-
-def _images(folder: Path, done: Added) -> list[str]:
-    """Return the whole path of each image below a folder; note what is none in `done`."""
-    found = image_files.find(folder.resolve())
-    done.rejected |= found.rejected
-    done.skipped = found.skipped
-    if not found.images:
-        others = ", ".join(f"{count} {suffix}" for suffix, count in found.skipped.most_common(5))
-        raise ValueError(
-            f"{folder} holds no images; those are files that end with {', '.join(image_files.SUFFIXES)}"
-            + (f"; it holds {others}" if others else "")
-        )
-    return [str(path) for path in found.images]
-
-
-def _texts(file: Path) -> list[str]:
-    """Return the texts of a file, in their order, each once."""
-    if not file.is_file() or file.suffix.lower() != ".txt":
-        raise ValueError(
-            f"{file} is neither a folder of images nor a .txt file with one text a line; give one of these"
-        )
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    texts = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    if not texts:
-        raise ValueError(f"{file} holds no text; it takes one a line")
-    return texts
-
-
-def _prepare(to: Path, what: Side, store: Store, model: str | None) -> None:
-    """Make the collection, or see that what is there takes these items."""
-    if collection_files.is_collection(to):
-        contents = collection_files.read(to)
-        if contents.what != what:
-            raise ValueError(f"{to} holds {contents.what}s, and these are {what}s; give another --to")
-        if model is not None and model != contents.model:
-            raise ValueError(
-                f"{to} was encoded with {contents.model}, not {model}, and their codes cannot be compared; "
-                "leave out --model, or give another --to"
-            )
+    known, root = changes.states(to, contents), Path(contents.root)
+    named = {index_sources.name_of(path, root): (path, file) for path, file in found.paths.items()}
+    changed, touched = _changed(named, known)
+    waiting = [(name, str(path)) for name, (path, _) in named.items() if name not in known or name in changed]
+    # Columns before items and states: what is broken off in between is done again.
+    shards = dict.fromkeys(named[name][1] for name in (*(name for name, _ in waiting), *touched))
+    carried = index_sources.shard_tables(found, [one for one in shards if one in found.shards], given, root)
+    if carried is not None:
+        contents = _set_columns(to, contents, carried)
+    if touched:
+        contents = changes.set_states(to, contents, touched)
+    missing = {
+        name: contents.path(to, name)
+        for name in known.keys() - named.keys()
+        if not name.startswith(manifest.UPLOAD)
+    }
+    done.gone = sorted(
+        name
+        for name, path in missing.items()
+        if path.is_relative_to(source.resolve()) and not any(map(path.is_relative_to, found.unread))
+    )
+    if prune and done.gone:
+        contents = changes.remove(to, contents, set(done.gone))
+    done.changed, done.known = len(changed), len(named) - len(waiting)
+    if not waiting:
         return
+    with prefect_ui.progress("encoding images", len(waiting)) as advance:
+        model = to / "model"
+        for items, rejected in index_encoding.encode_images(waiting, model, contents.embeddings, resources):
+            here = {*items.names, *rejected}
+            contents = _put(to, contents, items, done, rejected, replaced=changed & here)
+            advance(len(here))
+
+
+def _add_texts(
+    to: Path, contents: Contents, texts: Mapping[str, str], resources: Resources, done: Added
+) -> None:
+    there = changes.texts(to, contents)
+    waiting = [(name, text) for name, text in texts.items() if there.get(name) != text]
+    changed = {name for name, _ in waiting if name in there}
+    done.known, done.changed = len(texts) - len(waiting), len(changed)
+    if not waiting:
+        return
+    with prefect_ui.progress("encoding texts", len(waiting)) as advance:
+        model = to / "model"
+        for items, rejected in index_encoding.encode_texts(waiting, model, contents.embeddings, resources):
+            here = {*items.names, *rejected}
+            # A text that was named by itself, and now has an id, is there once.
+            named = {texts[name] for name in items.names if there.get(texts[name]) == texts[name]}
+            contents = _put(to, contents, items, done, rejected, replaced=changed & here | named)
+            advance(len(here))
+
+
+def _put(
+    to: Path,
+    contents: Contents,
+    items: Items,
+    done: Added,
+    rejected: dict[str, str],
+    replaced: set[str] = frozenset(),  # type: ignore[assignment]
+) -> Contents:
+    """Add what was encoded as a part, in one step with what it replaces."""
+    done.rejected |= rejected
+    done.items += len(items.names)
+    if items.names:
+        return changes.add_part(
+            to, contents, items.codes_NP, items.names, items.files, items.embeddings_NK,
+            texts=items.texts, replaced=replaced,
+        )  # fmt: skip
+    return changes.remove(to, contents, replaced) if replaced else contents
+
+
+def _changed(
+    named: dict[str, tuple[Path, Path]], known: dict[str, FileState]
+) -> tuple[set[str], dict[str, FileState]]:
+    """Return which images changed since they were encoded, and new states of those whose file alone did.
+
+    An image whose file has vanished since it was listed leaves `named`.
+    """
+    changed: set[str] = set()
+    touched: dict[str, FileState] = {}
+    states: dict[Path, FileState] = {}
+    for name, (path, file) in [(name, place) for name, place in named.items() if name in known]:
+        before, inside = known[name], path != file
+        try:
+            now = states.get(file) or states.setdefault(file, FileState.of(file))
+            if (now.size, now.modified) == (before.size, before.modified):
+                continue
+            if not inside and now.size != before.size:
+                changed.add(name)
+                continue
+            data = shard_images.read_bytes(path, in_order=True)
+        except FileNotFoundError:
+            del named[name]
+            continue
+        except (OSError, ValueError):  # encoding says why
+            changed.add(name)
+            continue
+        if hashlib.sha256(data).hexdigest() == before.sha256:
+            touched[name] = replace(now, sha256=before.sha256)
+        else:
+            changed.add(name)
+    return changed, touched
+
+
+def _set_columns(to: Path, contents: Contents, new: pa.Table) -> Contents:
+    return changes.set_columns(to, contents, columns.update(changes.read_columns(to, contents), new))
+
+
+def _add_columns(to: Path, contents: Contents, new: pa.Table) -> list[str]:
+    """Add columns of one's own; return the names in them that are no item's."""
+    ids = [name for part in changes.read_parts(to, contents) for name in part.ids.tolist()]
+    _set_columns(to, contents, new)
+    unknown = pc.invert(pc.is_in(new["name"], value_set=pa.array(ids, pa.string())))
+    return list(new["name"].filter(unknown).to_pylist())
+
+
+def _check_same(
+    to: Path,
+    what: Side,
+    model: str | None,
+    weights: Path | None,
+    bits: int | None,
+    embeddings: Kind | None,
+) -> None:
+    """Refuse what an existing collection does not take."""
+    contents = manifest.read(to)
+    if contents.what != what:
+        raise ValueError(f"{to} holds {contents.what}s, and these are {what}s; give another --to")
+    if model is not None and index_model.address(model) != contents.model:
+        raise ValueError(
+            f"{to} was encoded with {contents.model}, not {model}, and their codes cannot be compared; "
+            "leave out --model, or give another --to"
+        )
+    length = code_length(to)
+    if weights is not None or bits not in (None, length) or embeddings not in (None, contents.embeddings):
+        raise ValueError(
+            f"{to} has its model, with codes of {length} bits and embeddings kept as {contents.embeddings}; "
+            "leave out --weights, --bits and --embeddings, or give another --to"
+        )
+
+
+def _check_free(to: Path) -> None:
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ValueError(f"{to} is there and is no collection; give a new folder as --to")
-    trained = artifacts.open_artifact(store, model or newest(store, "model"))
-    if trained.ref.kind != "model":
-        raise ValueError(f"{trained.ref.address} is a {trained.ref.kind}, not a model; see `cmh ls model`")
-    folder = trained.local()
-    loaded = models.load(folder)
-    if loaded.method.real_valued or loaded.facts.given is not None:
-        raise ValueError(
-            f"{trained.ref.address} gives no codes of images and words: it is "
-            + ("real-valued" if loaded.method.real_valued else "over features that its dataset brought")
-            + "; give another with --model (`cmh ls model`)"
-        )
-    collection_files.create(to, folder, what, trained.ref.address)
-
-
-Encoded = Iterator[tuple[Codes, list[str], dict[str, str], list[FileState] | None]]
-"""Codes, the names they belong to, names of what was rejected, with the reason, and the states of files."""
-
-
-def _encode_images(waiting: Sequence[str], model: Path, resources: Resources) -> Encoded:
-    """On Dask workers, which must see the images and the model under the same paths; a few images here."""
-    place = str(model.resolve())
-    if resources.dask is None and len(waiting) <= TASK:
-        yield _gathered(waiting, [_encode(_load(place), Task(tuple(waiting)))])
-        return
-    with (
-        dask_cluster.connect(resources.dask, workers=resources.threads, threads=1) as client,
-        dask_cluster.on_every_worker(client, partial(_load, place)) as loaded,
-    ):
-        first = TASK * 4 * max(1, sum(client.nthreads().values()))
-        for names in _paced(waiting, first):
-            tasks = [Task(tuple(some)) for some in _chunks(names, TASK)]
-            work = partial(_on_worker, loaded)
-            results = dask_cluster.map_parts(client, work, tasks, describe=lambda task: task.names[0])
-            yield _gathered(names, results)
-
-
-def _paced(items: Sequence[Item], first: int) -> Iterator[list[Item]]:
-    """Yield the items in portions that take about SECONDS each, as measured between one and the next."""
-    start, size = 0, first
-    while start < len(items):
-        began = time.monotonic()
-        yield list(items[start : start + size])
-        start += size
-        rate = size / max(time.monotonic() - began, 1e-3)
-        size = int(min(PART, max(first, rate * SECONDS)))
-
-
-def _load(folder: str) -> Model:
-    torch.set_num_threads(1)  # the sums of a code must not depend on the number of cores
-    return models.load(Path(folder))
-
-
-Result = tuple[Codes, dict[str, str], dict[str, FileState]]
-"""Codes of a task's images, reasons of those that were rejected, states of the files of the others."""
-
-
-def _gathered(
-    names: Sequence[str], results: Sequence[Result]
-) -> tuple[Codes, list[str], dict[str, str], list[FileState]]:
-    """Return one portion, of what its tasks gave in their order."""
-    rejected = {name: reason for _, bad, _ in results for name, reason in bad.items()}
-    files = {name: state for _, _, good in results for name, state in good.items()}
-    kept = [name for name in names if name not in rejected]
-    codes_NP = np.concatenate([codes_NP for codes_NP, _, _ in results])
-    return codes_NP, kept, rejected, [files[name] for name in kept]
-
-
-def _on_worker(loaded: str, task: Task) -> Result:
-    return _encode(dask_cluster.worker_object(loaded), task)
-
-
-def _encode(model: Model, task: Task) -> Result:
-    """Return codes (n, P) of the images that can be read, in their order, and why the others cannot."""
-    images, rejected, files = [], {}, {}
-    for name in task.names:
-        try:
-            state = FileState.of(Path(name))  # before reading: a change meanwhile shows the next time
-            images.append(read_image(Path(name), model.facts.stored_size))
-            files[name] = state
-        except (OSError, ValueError) as error:
-            rejected[name] = str(error) or type(error).__name__
-    if not images:
-        return np.empty((0, hamming.width(model.bits)), np.uint8), rejected, files
-    return model.encode_images(images), rejected, files
-
-
-def _encode_texts(waiting: Sequence[str], model: Path, resources: Resources) -> Encoded:
-    torch.set_num_threads(resources.threads)
-    trained = models.load(model)
-    for texts in _paced(waiting, 1 << 12):
-        known = [
-            text
-            for some in _chunks(texts, 1024)
-            for text, is_known in zip(some, trained.knows(some), strict=True)
-            if is_known
-        ]
-        rejected = dict.fromkeys(set(texts) - set(known), "no word that the model knows")
-        codes = [trained.encode_texts(some) for some in _chunks(known, 1024)]
-        empty = np.empty((0, hamming.width(trained.bits)), np.uint8)
-        yield np.concatenate(codes) if codes else empty, known, rejected, None
-
-
-def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some

@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from prefect import flow
-
-from flows import prefect_ui, preflight
-from flows.experiment import Experiment, Resources
+from flows import engines, prefect_ui, preflight
+from flows.experiment import Experiment
+from flows.resources import Resources
 from flows.run import Run, resolve
 from flows.stages import dataset, encode, evaluate, features, images, precomputed, texts, train
-from infra import artifacts
+from infra import artifacts, logging, metrics, reachable
 from infra.artifacts import Ref, Target
 from infra.storage import Store
 from infra.stores import open_store
@@ -41,12 +40,12 @@ class Stage:
     make: Callable[[Place, Target, Run, Refs], Ref]
 
 
-def _source(refs: Refs) -> Ref:
+def source(refs: Refs) -> Ref:
     """Return what training reads of the images: features of them, or themselves."""
     return refs.get("features") or refs["images"]
 
 
-def _read_texts(refs: Refs) -> Ref:
+def read_texts(refs: Refs) -> Ref:
     """Return the dataset as the method reads it: with features of its texts, or with words."""
     return refs.get("texts") or refs["dataset"]
 
@@ -82,10 +81,10 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "texts",
-        needs=lambda run: not run.brings_features and run.experiment.text.is_network,
-        target=lambda run, refs: texts.target(refs["dataset"], run.experiment.text),
+        needs=lambda run: not run.brings_features and run.text.is_network,
+        target=lambda run, refs: texts.target(refs["dataset"], run.text),
         make=lambda at, target, run, refs: texts.make(
-            at.store, target, refs["dataset"], run.experiment.text, at.resources
+            at.store, target, refs["dataset"], run.text, at.resources
         ),
     ),
     Stage(
@@ -99,26 +98,26 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "model",
         needs=lambda run: True,
-        target=lambda run, refs: train.target(run, _read_texts(refs), _source(refs)),
+        target=lambda run, refs: train.target(run, read_texts(refs), source(refs)),
         make=lambda at, target, run, refs: train.make(
-            at.store, target, run, _read_texts(refs), _source(refs), at.resources
+            at.store, target, run, read_texts(refs), source(refs), at.resources
         ),
     ),
     Stage(
         "codes",
         needs=lambda run: True,
-        target=lambda run, refs: encode.target(refs["model"], _read_texts(refs), _source(refs)),
+        target=lambda run, refs: encode.target(refs["model"], read_texts(refs), source(refs)),
         make=lambda at, target, run, refs: encode.make(
-            at.store, target, refs["model"], _read_texts(refs), refs.get("images") or refs["features"],
-            _source(refs), at.resources,
+            at.store, target, refs["model"], read_texts(refs), refs.get("images") or refs["features"],
+            source(refs), at.resources,
         ),
     ),
     Stage(
         "report",
         needs=lambda run: True,
-        target=lambda run, refs: evaluate.target(refs["codes"], _read_texts(refs), run.experiment.evaluation),
+        target=lambda run, refs: evaluate.target(refs["codes"], read_texts(refs), run.experiment.evaluation),
         make=lambda at, target, run, refs: evaluate.make(
-            at.store, target, refs["codes"], _read_texts(refs), run.experiment.evaluation, at.resources
+            at.store, target, refs["codes"], read_texts(refs), run.experiment.evaluation, at.resources
         ),
     ),
 )  # fmt: skip
@@ -170,15 +169,23 @@ def start(experiment: Experiment, resources: Resources, until: str = "report") -
 
 
 def start_resolved(run: Run, resources: Resources, until: str = "report") -> list[Done]:
-    """Run the pipeline for a run that `preflight` has checked."""
-    name = f"{run.experiment.method}-{run.entry.name}"
-    done: list[Done] = _chain.with_options(flow_run_name=name)(run, resources, until)
-    return done
+    """Run the pipeline for a run that `preflight` has checked; without Prefect where all is in the store."""
+    if (done := _all_cached(run, until)) is not None:
+        return done
+    engines.prepare(resources)
+    from prefect import flow  # after the line above: both take seconds
+
+    # Prefect keeps parameters: these say what was asked for, and hold none of the sources' addresses.
+    @flow(name="cross-modal-hashing", flow_run_name=run.name, persist_result=False, validate_parameters=False)
+    def chain(experiment: Experiment, resources: Resources, until: str) -> list[Done]:
+        return _chain(run, resources, until)
+
+    return chain(run.experiment, resources, until)
 
 
 def run_within_flow(experiment: Experiment, resources: Resources, until: str) -> list[Done]:
     """Run the pipeline in the Prefect flow that calls it, such as that of a deployment; raises as `start`."""
-    return _chain.fn(_checked(experiment, resources, until), resources, until)
+    return _chain(_checked(experiment, resources, until), resources, until)
 
 
 def _checked(experiment: Experiment, resources: Resources, until: str) -> Run:
@@ -188,11 +195,12 @@ def _checked(experiment: Experiment, resources: Resources, until: str) -> Run:
     return run
 
 
-@flow(name="cross-modal-hashing", persist_result=False, validate_parameters=False)
 def _chain(run: Run, resources: Resources, until: str) -> list[Done]:
-    prefect_ui.note_flow_run()
+    flow_run = prefect_ui.note_flow_run()
     place = Place(open_store(), resources)
-    done = list(_each(place, run, until))
+    facts = {"run": run.name, **flow_run, "method": run.experiment.method, "dataset": run.entry.name}
+    with logging.within(**facts), reachable.watched("PREFECT_API_URL", prefect_ui.server()):
+        done = list(_each(place, run, until))
     prefect_ui.links(place.store, [one.ref for one in done])
     return done
 
@@ -228,19 +236,40 @@ def plan(experiment: Experiment, resources: Resources, until: str = "report") ->
 
 def plan_resolved(run: Run, until: str = "report") -> list[Planned]:
     """Look up every stage of a run that `preflight` has checked."""
-    store = open_store()
-    refs: dict[str, Ref] = {}
-    planned: list[Planned] = []
+    store, planned = open_store(), []
     wanted = stages(run, until)
-    for stage in wanted:
-        target = stage.target(run, refs)
-        ref = artifacts.lookup(store, target)
+    for stage, target, ref in _looked_up(store, run, wanted):
         if ref is None:
             planned.append(Planned(stage.kind, "to compute", target.address))
             break
-        refs[stage.kind] = ref
         files = artifacts.open_artifact(store, ref).files
         planned.append(Planned(stage.kind, "cached", ref.address, sum(file.size for file in files.values())))
         if stage.kind == "dataset" and _trains(wanted):
             preflight.check_dataset(store, ref, run)
     return planned + [Planned(stage.kind, "to compute") for stage in wanted[len(planned) :]]
+
+
+def _looked_up(store: Store, run: Run, wanted: Sequence[Stage]) -> Iterator[tuple[Stage, Target, Ref | None]]:
+    """Yield each stage with its artifact, as far as the first that is not there yet."""
+    refs: dict[str, Ref] = {}
+    for stage in wanted:
+        target = stage.target(run, refs)
+        ref = artifacts.lookup(store, target)
+        yield stage, target, ref
+        if ref is None:
+            return
+        refs[stage.kind] = ref
+
+
+def _all_cached(run: Run, until: str) -> list[Done] | None:
+    """Return every stage of a run, if all of them are in the store."""
+    done, began = [], time.perf_counter()
+    for _, _, ref in _looked_up(open_store(), run, stages(run, until)):
+        if ref is None:
+            return None
+        done.append(Done(ref, "cached", time.perf_counter() - began))
+        began = time.perf_counter()
+    for one in done:
+        metrics.add(metrics.STAGES, stage=one.ref.kind, result="cached")
+    metrics.write()
+    return done

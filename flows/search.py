@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
-from cmh import model as models
+from cmh.codes.embeddings import Embeddings
 from cmh.codes.search import Index
 from cmh.data import schema
-from cmh.data.batches import Side
+from cmh.data.sides import Side
 from cmh.engine import Engine
-from infra import artifacts
+from cmh.onnx import exported
+from infra import artifacts, stores
 from infra.artifacts import Reading, newest
 from infra.storage import Store
 
@@ -36,13 +37,15 @@ def open_run(store: Store, address: str | None = None) -> Engine:
     )
     image_row = schema.array(zarr.open_group(dataset.zarr("dataset.zarr"), mode="r"), "image_row")[:]
     pixels = schema.array(zarr.open_group(images.zarr("images.zarr"), mode="r"), "image")
-    trained = models.load(model.local())
+    trained = exported.load(model.local(), threads=1, cache=stores.graphs())
     return Engine(
         trained,
         Index(schema.array(packed, "image")[:], trained.bits),
         "image",
         lambda row: (items["id"][row].as_py(), items["text"][row].as_py()),
         lambda row: np.asarray(pixels[int(image_row[row])], np.uint8),
+        Embeddings([schema.array(packed, "image_relaxed")[:]]),
+        items.select(["labels"]),
     )
 
 

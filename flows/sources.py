@@ -4,12 +4,12 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from cmh.data import image_files
-from cmh.networks import backbones, clip
+from cmh.data import equal_bytes, image_files
+from cmh.networks import backbones, clip, text_encoders
+from cmh.networks.frozen_text import TextEncoder
 from data_catalog import catalog
 from data_catalog.catalog import Entry, Local, Manual, Npm, Pypi, Source
 from flows.experiment import BackboneSettings, TextSettings
@@ -38,13 +38,24 @@ def paths(entry: Entry, advance: Advance | None = None) -> dict[str, Path]:
     return _for_each_source(entry, fetched)
 
 
+def are_here(entry: Entry) -> bool:
+    """Return whether every source lies on this machine, put there by its user; nothing is fetched."""
+    if not all(isinstance(source, Local | Manual) for source in entry.sources.values()):
+        return False
+    try:
+        paths(entry)
+    except FetchError:
+        return False
+    return True
+
+
 def weights(name: str) -> Path:
     """Return the file with the catalogued weights of a backbone, fetched if need be."""
     found = catalog.weights(name)
     return fetch.member(_fetch(found.source), found.member, found.sha256)
 
 
-def network_weights(network: BackboneSettings | TextSettings) -> str:
+def network_weights(network: BackboneSettings) -> str:
     """Return what loads a network: "default", "none" or a file, fetched if its identity is the file's."""
     if network.weights != "default":
         return network.weights
@@ -57,8 +68,44 @@ def network_weights(network: BackboneSettings | TextSettings) -> str:
             return "default"
 
 
-def identity_of_weights(network: BackboneSettings | TextSettings) -> str:
-    """Return what tells a network's weights apart.
+def text_encoder(text: TextSettings) -> TextEncoder:
+    """Return the frozen text network with its weights, fetched if need be.
+
+    Raises:
+        ValueError, FetchError, ConnectionError: the weights cannot be had or read.
+    """
+    name = str(text.name)
+    if text.weights != "default":
+        return text_encoders.load(name, Path(text.weights))
+    if text_encoders.spec(name).default == "clip":
+        return text_encoders.load(name, clip.download())
+    found = catalog.weights(name)
+    assert found.tokenizer is not None
+    archive = _fetch(found.source)
+    tokenizer = fetch.member(archive, found.tokenizer.member, found.tokenizer.sha256)
+    return text_encoders.load(name, fetch.member(archive, found.member, found.sha256), tokenizer)
+
+
+def identity_of_text_weights(text: TextSettings) -> str:
+    """Return what tells the weights and the tokeniser of a text network apart; CLIP's are fetched for it.
+
+    Raises:
+        FetchError: a file that is named is not there.
+    """
+    spec = text_encoders.spec(str(text.name))
+    if text.weights != "default":
+        weights = Path(text.weights)
+        files = [weights, text_encoders.tokenizer_beside(weights)] if spec.has_tokenizer else [weights]
+        return "-".join(file_or_folder(fetch.path(file)) for file in files)
+    if spec.default == "clip":
+        return file_or_folder(clip.download())
+    found = catalog.weights(str(text.name))
+    assert found.tokenizer is not None
+    return f"{found.sha256}-{found.tokenizer.sha256}"
+
+
+def identity_of_weights(network: BackboneSettings) -> str:
+    """Return what tells the weights of an image network apart.
 
     CLIP's are fetched for it, as no version fixes them; others are not.
     """
@@ -137,8 +184,7 @@ def file_or_folder(path: Path) -> str:
     neither is data.
     """
     if path.is_file():
-        found = path.stat()
-        return _sha256(path, found.st_ino, found.st_size, found.st_mtime_ns)
+        return equal_bytes.of_file(path).hex()
     digest = hashlib.sha256()
     home = stores.home().resolve()
     within = home.is_relative_to(path.resolve())  # else this is itself a download, kept in the home
@@ -148,10 +194,3 @@ def file_or_folder(path: Path) -> str:
             continue
         digest.update(os.fsencode(f"{name.as_posix()}\0{file_or_folder(file)}\n"))
     return digest.hexdigest()
-
-
-@lru_cache(maxsize=1 << 20)
-def _sha256(path: Path, *_version: int) -> str:
-    """Return the SHA-256 of a file, kept: a run asks for it several times, and a folder may hold 20 GB."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from zarr.abc.store import Store as ZarrStore
 
-from infra import manifest as manifests
+from infra import manifest as manifest_files
 from infra.draft import Draft as Draft
 from infra.manifest import ADDRESS, MANIFEST, REMEDY, File, Manifest, checked_address
 from infra.manifest import ArtifactError as ArtifactError
@@ -42,11 +42,13 @@ def lookup(store: Store, target: Target) -> Ref | None:
         StorageError: if the store cannot be asked, ArtifactError if what is there is damaged.
     """
     try:
-        manifest = manifests.read(store, target.address)
+        manifest = manifest_files.read(store, target.address)
     except FileNotFoundError:
         return None
     if manifest.identity != target.identity:
-        raise ArtifactError(f"{target.address} holds an artifact of another identity, {manifest.identity}")
+        raise ArtifactError(
+            f"{target.address} holds an artifact of another identity, {manifest.identity}; {REMEDY}"
+        )
     return manifest.ref
 
 
@@ -116,8 +118,8 @@ class Reading:
             raise ArtifactError(
                 f"{self.ref.address} has no Zarr group {rel!r}; it has {', '.join(self.files)}"
             )
-        found = self.store.sizes(below)
-        if damaged := [path for path in listed if found.get(path) != listed[path]]:
+        sizes = self.store.sizes(below)
+        if damaged := [path for path in listed if sizes.get(path) != listed[path]]:
             raise ArtifactError(f"{self.store.url}/{damaged[0]} is missing or cut short; {REMEDY}")
         for name in self.files:  # shapes and types: with others, whole chunks would be read as other data
             if name.startswith(rel + "/") and name.endswith("/zarr.json"):
@@ -135,10 +137,6 @@ class Reading:
         assert place is not None
         return place
 
-    def part_digest(self, rel: str) -> str:
-        """Return SHA-256 over the names and checksums of all files below the folder `rel`."""
-        return manifests.content(self.files, below=rel)
-
     def _listed(self, rel: str) -> File:
         if rel not in self.files:
             raise ArtifactError(f"{self.ref.address} has no file {rel!r}; it has {', '.join(self.files)}")
@@ -153,7 +151,7 @@ def open_artifact(store: Store, which: Ref | str) -> Reading:
     """
     address = which if isinstance(which, str) else which.address
     try:
-        manifest = manifests.read(store, address)
+        manifest = manifest_files.read(store, address)
     except FileNotFoundError as error:
         raise FileNotFoundError(_none_there(store, address)) from error
     if isinstance(which, Ref) and manifest.ref != which:
@@ -177,28 +175,43 @@ def verify(store: Store, which: Ref | str) -> list[Problem]:
     """
     address = which if isinstance(which, str) else which.address
     try:
-        manifest = manifests.read(store, address)
+        manifest = manifest_files.read(store, address)
     except FileNotFoundError as error:
         raise FileNotFoundError(_none_there(store, address)) from error
     except ArtifactError as error:
         return [Problem(f"{checked_address(address)}/{MANIFEST}", str(error))]
-    found = store.sizes(manifest.prefix)
+    sizes = store.sizes(manifest.prefix)
     problems = []
     for name, file in manifest.files.items():
         path = f"{manifest.prefix}/{name}"
-        if path not in found:
+        if path not in sizes:
             problems.append(Problem(path, "is missing"))
-        elif found[path] != file.size:
-            problems.append(Problem(path, f"has {found[path]} bytes instead of {file.size}"))
+        elif sizes[path] != file.size:
+            problems.append(Problem(path, f"has {sizes[path]} bytes instead of {file.size}"))
         elif store.digest(path).sha256 != file.sha256:
             problems.append(Problem(path, "does not match its checksum"))
     listed = {f"{manifest.prefix}/{name}" for name in manifest.files}
-    return problems + [Problem(path, "is not in the manifest") for path in found if path not in listed]
+    return problems + [Problem(path, "is not in the manifest") for path in sizes if path not in listed]
 
 
 def list_artifacts(store: Store, kind: str | None = None) -> list[Manifest]:
     """Return the manifests of all published artifacts, by address.  Raises ArtifactError at a damaged one."""
-    return [manifests.read(store, address) for address in published(store, kind)]
+    every = manifests(store, kind).values()
+    for one in every:
+        if isinstance(one, ArtifactError):
+            raise one
+    return [one for one in every if isinstance(one, Manifest)]
+
+
+def manifests(store: Store, kind: str | None = None) -> dict[str, Manifest | ArtifactError]:
+    """Return the manifest of each published artifact by address, or what is wrong with it."""
+    manifests_of: dict[str, Manifest | ArtifactError] = {}
+    for address, data in _rendered(store, kind).items():
+        try:
+            manifests_of[address] = manifest_files.parse_at(store, address, data)
+        except ArtifactError as error:
+            manifests_of[address] = error
+    return manifests_of
 
 
 def published(store: Store, kind: str | None = None) -> list[str]:
@@ -206,7 +219,12 @@ def published(store: Store, kind: str | None = None) -> list[str]:
 
     Unfinished attempts are left out.
     """
-    return [one for one in addresses(store, kind) if store.exists(f"{one}/{MANIFEST}")]
+    return list(_rendered(store, kind))
+
+
+def _rendered(store: Store, kind: str | None) -> dict[str, bytes]:
+    paths = {f"{address}/{MANIFEST}": address for address in addresses(store, kind)}
+    return {paths[path]: data for path, data in store.read_many(list(paths)).items()}
 
 
 def addresses(store: Store, kind: str | None = None) -> list[str]:
@@ -214,13 +232,13 @@ def addresses(store: Store, kind: str | None = None) -> list[str]:
 
     Folders of others in the store are left out.
     """
-    found = [
+    addresses = [
         f"{one}/{name}/{identity}"
         for one in ([kind] if kind else store.folders(""))
         for name in store.folders(one)
         for identity in store.folders(f"{one}/{name}")
     ]
-    return [address for address in found if ADDRESS.fullmatch(address)]
+    return [address for address in addresses if ADDRESS.fullmatch(address)]
 
 
 def fetch(source: Store, target: Store, path: str, file: File) -> bool:
@@ -259,13 +277,13 @@ def newest(store: Store, kind: str) -> str:
     Raises:
         ValueError: there is none.
     """
-    manifests = {
+    written = {
         path.removesuffix("/manifest.json"): entry.modified
         for path, entry in store.entries(kind).items()
         if path.endswith("/manifest.json")
     }
-    if not manifests:
+    if not written:
         raise ValueError(
             f"there are no artifacts of kind {kind} in {store.url} yet; `cmh run` or `cmh demo` makes some"
         )
-    return max(manifests, key=lambda address: manifests[address])
+    return max(written, key=lambda address: written[address])

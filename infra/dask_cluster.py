@@ -8,17 +8,22 @@ through a private network.
 
 import functools
 import logging
+import socket
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TypeVar
 
 import dask
-from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed
+from distributed import Client, Future, KilledWorker, LocalCluster, Nanny, WorkerPlugin, as_completed
+from distributed.comm import CommClosedError
 from distributed.scheduler import NoWorkerError
 
-from infra.logging import note_place
+from infra.logging import circumstances, note_place
+from infra.process_pool import THREAD_VARIABLES
 from infra.stores import home
+from infra.workers import Workers, call_within, check_importable, forget_objects, load_object
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +31,8 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 DASHBOARD = "127.0.0.1:8787"
+AHEAD = 4  # parts that are sent for each thread of the workers
+ENDING = 40.0  # seconds for a worker to end by itself
 NO_WORKERS = "2 minutes"  # without any worker, after which tasks of a cluster started here fail
 
 
@@ -58,9 +65,8 @@ def connect(
             note_place("Dask", f"the logs of each worker, or {client.dashboard_link}")
             yield client
         return
-    variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     # Nanny's own argument: its configuration yields to what the caller's environment says.
-    environment = {name: str(threads) for name in variables}
+    environment = {name: str(threads) for name in THREAD_VARIABLES}
     (home() / "dask").mkdir(parents=True, exist_ok=True)
     with (
         dask.config.set({"distributed.scheduler.no-workers-timeout": NO_WORKERS}),
@@ -70,7 +76,8 @@ def connect(
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=dashboard,
+            dashboard_address=_free(dashboard),
+            worker_class=_PatientNanny,
             worker_dashboard_address="127.0.0.1:0",
             memory_limit=memory_limit,
             local_directory=str(home() / "dask"),
@@ -78,75 +85,101 @@ def connect(
         ) as cluster,
         Client(cluster) as client,
     ):
+        client.register_plugin(_QuietEnd())
         note_place("Dask", f"above, as the workers write to this terminal, and {home() / 'dask'}")
         yield client
 
 
-def map_parts(
-    client: Client,
-    function: Callable[[Part], Result],
-    parts: Sequence[Part],
-    *,
-    describe: Callable[[Part], str] = str,
-    on_done: Callable[[Part, Result], None] | None = None,
-) -> list[Result]:
-    """Return function(part) of every part, on the workers, in the order of `parts`.
+class _PatientNanny(Nanny):  # type: ignore[misc]  # distributed is untyped
+    """Gives a worker the time to end by itself: four seconds, as by default, are few on a busy machine."""
 
-    A part is as large as a shard, and writes what it makes itself: part and result are small.  The parts of a
-    worker that died run again elsewhere, so a part must come out the same when it is run twice.
-    `on_done(part, result)` is called here, as each part ends.
-    Raises: what the function raised, with a note that names the part by `describe`; ConnectionError if the
-    workers died over it, or none is left.  The other parts are cancelled.
+    async def kill(self, timeout: float = ENDING, reason: str = "nanny-kill") -> None:
+        await super().kill(timeout=max(timeout, ENDING), reason=reason)
+
+
+class _QuietEnd(WorkerPlugin):  # type: ignore[misc]  # distributed is untyped
+    """Keeps from the terminal that a worker's scheduler hung up: here it does so when the block ends.
+
+    A heartbeat may be under way then.  A scheduler that is lost earlier is an error of the client.
     """
-    _check_importable(function)
-    futures = client.map(function, parts, pure=False)
-    place = {future.key: index for index, future in enumerate(futures)}
-    results: dict[int, Result] = {}
-    try:
-        for future in as_completed(futures):
-            index = place[future.key]
-            try:
-                results[index] = future.result()
-            except (KilledWorker, NoWorkerError) as error:
-                raise ConnectionError(
-                    f"Dask lost its workers over {describe(parts[index])}, most often for lack of memory; "
-                    f"use fewer of them (--threads), or a machine with more ({error})"
-                ) from error
-            except Exception as error:
-                error.add_note(f"while working on {describe(parts[index])}")
-                raise
-            if on_done is not None:
-                on_done(parts[index], results[index])
-    finally:
-        client.cancel(futures)
-    return [results[index] for index in range(len(parts))]
+
+    def setup(self, worker: Any) -> None:
+        logging.getLogger("distributed.worker").addFilter(_not_hung_up)
 
 
-@contextmanager
-def on_every_worker(client: Client, factory: Callable[[], Any]) -> Iterator[str]:
-    """Call `factory` once on every worker, also on those that join within the block.
-
-    Yields the name by which parts ask for what it returned, `resource(name)`: one of its own each time, as
-    several runs may share a cluster.
-    Raises: what the factory raises.
-    """
-    _check_importable(factory)
-    name = f"cmh-{uuid.uuid4().hex}"
-    client.register_plugin(_Provide(name, factory))
-    try:
-        yield name
-    finally:
-        client.unregister_worker_plugin(name)
+def _not_hung_up(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], CommClosedError))
 
 
-def worker_object(name: str) -> Any:
-    """Return on a worker what the factory of `on_every_worker` returned there."""
-    if name not in _resources:
-        raise RuntimeError(f"no resource {name!r} on this worker; use it within dask_cluster.on_every_worker")
-    return _resources[name]
+def _free(address: str) -> str:
+    """Return the address, or one with any port if another process listens there."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((host, int(port)))
+        except OSError:
+            return f"{host}:0"
+    return address
 
 
-_resources: dict[str, Any] = {}
+class DaskWorkers(Workers):
+    """The workers of a Dask cluster."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    @property
+    def count(self) -> int:
+        """Return the threads of all workers, 1 where none has joined yet."""
+        return max(1, sum(int(threads) for threads in self.client.nthreads().values()))
+
+    def _made(
+        self, function: Callable[[Part], Result], parts: Sequence[Part], describe: Callable[[Part], str]
+    ) -> Generator[tuple[int, Result], None, None]:
+        work = functools.partial(call_within, circumstances(), function)
+        waiting = iter(enumerate(parts))
+        sent: dict[str, tuple[int, Future]] = {}  # few at a time: the scheduler holds what is sent
+
+        def send() -> list[Future]:
+            found = []
+            for index, part in islice(waiting, max(0, AHEAD * self.count - len(sent))):
+                found.append(self.client.submit(work, part, pure=False))
+                sent[found[-1].key] = index, found[-1]
+            return found
+
+        try:
+            done = as_completed(send())
+            for future in done:
+                index, _ = sent.pop(future.key)
+                try:
+                    result = future.result()
+                except (KilledWorker, NoWorkerError) as error:
+                    raise ConnectionError(
+                        f"Dask lost its workers over {describe(parts[index])}, most often for lack of "
+                        f"memory; use fewer of them (--threads), or a machine with more ({error})"
+                    ) from error
+                except Exception as error:
+                    error.add_note(f"while working on {describe(parts[index])}")
+                    raise
+                done.update(send())
+                yield index, result
+        finally:
+            self.client.cancel([future for _, future in sent.values()])
+
+    @contextmanager
+    def on_every_worker(self, factory: Callable[[], Any]) -> Iterator[str]:
+        """Call `factory` once on every worker; here it raises what that raises.
+
+        The name is one of its own each time, as several runs may share a cluster.
+        """
+        check_importable(factory)
+        name = f"cmh-{uuid.uuid4().hex}"
+        self.client.register_plugin(_Provide(name, factory))
+        try:
+            yield name
+        finally:
+            self.client.unregister_worker_plugin(name)
 
 
 class _Provide(WorkerPlugin):  # type: ignore[misc]  # distributed is untyped
@@ -154,17 +187,7 @@ class _Provide(WorkerPlugin):  # type: ignore[misc]  # distributed is untyped
         self.name, self.factory = name, factory
 
     def setup(self, worker: Any) -> None:
-        _resources[self.name] = self.factory()
+        load_object(self.name, self.factory)
 
     def teardown(self, worker: Any) -> None:
-        _resources.pop(self.name, None)
-
-
-def _check_importable(function: Callable[..., Any]) -> None:
-    """Dask would pickle other functions with all they refer to, and the workers would run a stale copy."""
-    inner = function.func if isinstance(function, functools.partial) else function
-    if inner.__module__ == "__main__" or "<" in inner.__qualname__:
-        raise ValueError(
-            f"{inner.__module__}.{inner.__qualname__} cannot be imported by the workers; "
-            "use a function at the top level of a module, with functools.partial for its arguments"
-        )
+        forget_objects({self.name})

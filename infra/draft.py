@@ -38,6 +38,7 @@ class Draft:
         self.nonce = uuid.uuid4().hex[:16]
         self.prefix = f"{target.address}/data-{self.nonce}"
         self.run: dict[str, Any] = dict(run or {})
+        self.size = 0  # bytes of all files, once it is published
         self._parts: dict[str, dict[str, File]] = {}
         self._abandoned: list[str] | None = None
         self._ref: Ref | None = None
@@ -114,6 +115,7 @@ class Draft:
     def publish(self) -> Ref:
         """Checksum every file and write the manifest; called once, by `artifacts.write`."""
         files = self._files()
+        self.size = sum(file.size for file in files.values())
         self.store.flush([self.path(rel) for rel in files])
         ours = Manifest(
             kind=self.target.kind,

@@ -24,9 +24,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 from infra import stores
 from infra.http import BLOCK, DownloadError, Progress, download
+from infra.logging import mask
 
 MEMBER_LIMIT = 1 << 30  # bytes; a larger member of an archive is an attack or a mistake
 
@@ -63,7 +65,12 @@ def pypi(package: str, version: str, sha256: str, *, progress: Progress | None =
 def url(address: str, sha256: str, *, progress: Progress | None = None) -> Path:
     """Return one file behind http(s); an interrupted download goes on where it stopped."""
     if not address.startswith(("https://", "http://")):
-        raise FetchError(f"{address}: only http:// and https:// are fetched; use a source of kind path")
+        raise FetchError(f"{mask(address)}: only http:// and https:// are fetched; use a source of kind path")
+    if "@" in urlsplit(address).netloc:
+        raise FetchError(
+            f"{mask(address)}: a password in an address is not used; fetch the file yourself, and name it "
+            "as a source of kind path"
+        )
     name = Path(address.split("?")[0].split("#")[0]).name or "file"
     # The checksum in the name keeps two versions of one address, and their partial files, apart.
     final = downloads() / f"{sha256[:12]}-{name}"
@@ -81,7 +88,7 @@ def url(address: str, sha256: str, *, progress: Progress | None = None) -> Path:
             if not partial.stat().st_size:
                 partial.unlink()
             raise FetchError(f"{error}; or put a copy of the file at {final}") from error
-        return _accept(partial, final, "sha256", sha256, address, progress)
+        return _accept(partial, final, "sha256", sha256, mask(address), progress)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -37,6 +37,13 @@ class FolderStore:
         with _translated(file):
             return file.read_bytes()
 
+    def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
+        contents = {}
+        for path in paths:
+            with suppress(FileNotFoundError):
+                contents[path] = self.read_bytes(path)
+        return contents
+
     def write_bytes(self, path: str, data: bytes) -> None:
         with self.open(path, "wb") as stream, _translated(self._file(path)):
             stream.write(data)
@@ -56,22 +63,22 @@ class FolderStore:
 
     def entries(self, prefix: str) -> dict[str, Entry]:
         folder = self._file(prefix)
-        found: dict[str, Entry] = {}
+        entries: dict[str, Entry] = {}
         with _translated(folder):
             for parent, _, names in os.walk(folder, onerror=_raise_but_missing):
                 for file in (Path(parent, name) for name in names if not name.endswith(PARTIAL)):
                     with suppress(FileNotFoundError):  # deleted since it was listed
                         stat = file.stat()
-                        found[file.relative_to(self.root).as_posix()] = Entry(stat.st_size, stat.st_mtime)
-        return dict(sorted(found.items()))
+                        entries[file.relative_to(self.root).as_posix()] = Entry(stat.st_size, stat.st_mtime)
+        return dict(sorted(entries.items()))
 
     def sizes(self, prefix: str) -> dict[str, int]:
         return {path: entry.size for path, entry in self.entries(prefix).items()}
 
     def folders(self, prefix: str) -> list[str]:
         folder = self._file(prefix)
-        with _translated(folder), suppress(FileNotFoundError):
-            return sorted(child.name for child in folder.iterdir() if child.is_dir())
+        with _translated(folder), suppress(FileNotFoundError), os.scandir(folder) as children:
+            return sorted(child.name for child in children if child.is_dir())
         return []
 
     def delete(self, path: str) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from infra.logging import mask
+
 Progress = Callable[[str, int, int | None], None]
 """Called with what is fetched, bytes so far, and bytes in all (None where the server does not say)."""
 
@@ -30,6 +32,7 @@ def download(address: str, partial: Path, progress: Progress | None) -> None:
     Raises:
         DownloadError: if the server fails, redirects to where it may not, or sends too much.
     """
+    shown = mask(address)  # it may be signed
     have = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     opener = urllib.request.build_opener(_Redirects(address))
@@ -39,24 +42,24 @@ def download(address: str, partial: Path, progress: Progress | None) -> None:
                 have = 0
             length = response.headers.get("Content-Length", "")
             total = have + int(length) if length.isdecimal() else None
-            _check_room(address, partial, (total or 0) - have, total or 0)
+            _check_room(shown, partial, (total or 0) - have, total or 0)
             with partial.open("ab" if have else "wb") as target:
                 while block := response.read(BLOCK):
                     target.write(block)
                     have += len(block)
                     if total is None:
-                        _check_room(address, partial, BLOCK, have)
+                        _check_room(shown, partial, BLOCK, have)
                     if progress:
-                        progress(address, have, total)
+                        progress(shown, have, total)
             if total is not None and have < total:
-                raise DownloadError(f"{address}: broke off at {have} of {total} bytes; run again to go on")
+                raise DownloadError(f"{shown}: broke off at {have} of {total} bytes; run again to go on")
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:  # nothing after what we have: complete, the checksum will tell
             return
-        raise DownloadError(f"{address}: the server answers {error.code} {error.reason[:200]}") from error
+        raise DownloadError(f"{shown}: the server answers {error.code} {error.reason[:200]}") from error
     except (OSError, http.client.HTTPException) as error:
         said = f"{type(error).__name__} {str(error)[:200]}"
-        raise DownloadError(f"{address}: {said}; check the connection and run again to go on") from error
+        raise DownloadError(f"{shown}: {said}; check the connection and run again to go on") from error
 
 
 def _check_room(address: str, partial: Path, more: int, size: int) -> None:
@@ -84,13 +87,15 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         elif not _is_private(urlsplit(self.address).hostname) and _is_private(after.hostname):
             fault = "a private address"
         if fault:
-            raise DownloadError(f"{self.address}: the server redirects to {fault}, which is not followed")
+            raise DownloadError(
+                f"{mask(self.address)}: the server redirects to {fault}, which is not followed"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _is_private(host: str | None) -> bool:
     try:
-        found = socket.getaddrinfo(host or "", None)
+        addresses = socket.getaddrinfo(host or "", None)
     except (OSError, UnicodeError):
         return False  # then it cannot be reached either
-    return any(not ipaddress.ip_address(str(one[4][0]).partition("%")[0]).is_global for one in found)
+    return any(not ipaddress.ip_address(str(one[4][0]).partition("%")[0]).is_global for one in addresses)

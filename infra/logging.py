@@ -3,13 +3,16 @@
     log = logging.getLogger(__name__)
     log.info("epoch done", extra={"fields": {"epoch": 3, "map": 0.51}})
 
-`set_up()` is called once by a program (the CLI, a worker), never by a library.
+`set_up()` is called once by a program (the CLI, a flow run), `set_up_worker()` by what works for it; neither
+by a library.  Every JSON line of a block `with within(stage="model"):` tells that too, also on the workers
+that the block sends work to.  docs/operations.md describes the fields.
 """
 
 import json
 import logging
 import os
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +35,7 @@ log = logging.getLogger(__name__)
 OWN = ("cmh", "data_catalog", "infra", "flows")  # the loggers of this project
 MASK = "***"
 TRACEBACK = "Traceback"  # how a note begins that is shown on request only
+_HOST = socket.gethostname()
 LINE_EVERY = 10.0  # seconds between progress lines where there is no terminal
 
 _SECRETS = (
@@ -43,7 +47,7 @@ _SECRETS = (
     re.compile(
         # Lengths are bounded, so that the search takes linear time.
         r"""(?ix) (?<![a-z0-9]) (?: [\w-]{0,40}[_-] )?
-            (?: secret | token | password | passwd | api[_-]?key | signature | credential )
+            (?: secret | token | password | passwd | api[_-]?key | signature | sig | credential )
             (?: [_-][\w-]{0,40} )? ["']? \s{0,9} [=:] \s{0,9} ["']? (?P<value> [^\s"'&,;\\)]+ )"""
     ),
 )
@@ -54,6 +58,9 @@ _SECRET_VARIABLES = (
 
 
 _places: dict[str, str] = {}
+_circumstances: dict[
+    str, Any
+] = {}  # of the process, not of a thread: those that watch and renew tell them, too
 
 
 def note_place(engine: str, place: str) -> None:
@@ -64,6 +71,23 @@ def note_place(engine: str, place: str) -> None:
 def places() -> list[str]:
     """Return where the engines that were used keep their logs, a line each."""
     return [f"{engine}: {place}" for engine, place in _places.items()]
+
+
+@contextmanager
+def within(**facts: Any) -> Iterator[None]:
+    """Have every JSON line that is logged within the block tell these facts, such as the run or the stage."""
+    before = dict(_circumstances)
+    _circumstances.update(facts)
+    try:
+        yield
+    finally:
+        _circumstances.clear()
+        _circumstances.update(before)
+
+
+def circumstances() -> dict[str, Any]:
+    """Return the facts of the blocks around, to go with work to another process."""
+    return dict(_circumstances)
 
 
 def mask(text: str) -> str:
@@ -111,11 +135,17 @@ class _Formatter(logging.Formatter):
         trace = self.formatException(record.exc_info) if record.exc_info else ""
         if self.as_json:
             entry = {"time": moment, "level": record.levelname, "logger": record.name}
-            entry |= {"message": record.getMessage()} | fields | ({"traceback": trace} if trace else {})
+            entry |= {"message": record.getMessage(), "host": _HOST, "pid": record.process} | _circumstances
+            entry |= fields | ({"traceback": trace} if trace else {})
             return json.dumps({key: _masked_value(key, value) for key, value in entry.items()}, default=str)
         head = f"{moment} {record.levelname} {record.name}: " if self.with_time else ""
         line = " ".join([head + record.getMessage(), *(f"{key}={value}" for key, value in fields.items())])
         return plain(mask(f"{line}\n{trace}" if trace else line))
+
+
+def is_json() -> bool:
+    """Return whether log lines are to be JSON objects."""
+    return os.environ.get("CMH_LOG") == "json"
 
 
 def set_up(level: str = "INFO", *, as_json: bool | None = None) -> None:
@@ -124,7 +154,7 @@ def set_up(level: str = "INFO", *, as_json: bool | None = None) -> None:
     `level` is for the project's own logs; those of the libraries are shown from WARNING on.
     `as_json` None: JSON lines if CMH_LOG=json.
     """
-    as_json = os.environ.get("CMH_LOG") == "json" if as_json is None else as_json
+    as_json = is_json() if as_json is None else as_json
     terminal = sys.stderr.isatty() and not as_json
     handler: logging.Handler
     if terminal:
@@ -135,6 +165,18 @@ def set_up(level: str = "INFO", *, as_json: bool | None = None) -> None:
     logging.basicConfig(level="WARNING", handlers=[handler], force=True)
     for own in OWN:
         logging.getLogger(own).setLevel(level)
+
+
+def set_up_worker() -> None:
+    """Send the project's own logs of this process to stderr; what an engine has set up for its own stays."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(as_json=is_json(), with_time=True))
+    for own in OWN:
+        logger = logging.getLogger(own)
+        if not logger.handlers:
+            logger.addHandler(handler)
+            logger.setLevel("INFO")
+            logger.propagate = False
 
 
 def formatter() -> logging.Formatter:
@@ -152,7 +194,7 @@ def progress(description: str, total: int) -> Iterator[Advance]:
     Yields a function that takes how many more of `total` are done.
     """
     console = Console(stderr=True)
-    if console.is_terminal and os.environ.get("CMH_LOG") != "json":
+    if console.is_terminal and not is_json():
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, TimeRemainingColumn(), console=console) as bars:
             bar = bars.add_task(description, total=total)

@@ -167,13 +167,9 @@ def canonical(value: Any) -> bytes:
     return text.encode()
 
 
-def content(files: Mapping[str, File], below: str = "") -> str:
-    """Return SHA-256 over the names and SHA-256s of the files below the folder `below`, logs left out."""
-    chosen = {
-        name: file.sha256
-        for name, file in files.items()
-        if not name.startswith(LOGS) and (not below or name.startswith(below + "/"))
-    }
+def content(files: Mapping[str, File]) -> str:
+    """Return SHA-256 over the names and SHA-256s of the files, logs left out."""
+    chosen = {name: file.sha256 for name, file in files.items() if not name.startswith(LOGS)}
     return hashlib.sha256(canonical(chosen)).hexdigest()
 
 
@@ -181,7 +177,8 @@ def checked_address(address: str) -> str:
     """Return `address` itself if it has the form kind/name/identity."""
     if not ADDRESS.fullmatch(address):
         raise ValueError(
-            f"artifact address {address!r} is not of the form kind/name/16 hex digits; see cmh ls"
+            f"{address!r} is not of the form kind/name/16 hex digits, as `cmh ls` prints addresses, and no "
+            "tag, kind/name@tag; a collection is named by its folder"
         )
     return address
 
@@ -194,7 +191,13 @@ def read(store: Store, address: str) -> Manifest:
             be asked.
     """
     path = f"{checked_address(address)}/{MANIFEST}"
-    manifest = Manifest.parse(store.read_bytes(path), f"{store.url}/{path}")
+    return parse_at(store, address, store.read_bytes(path))
+
+
+def parse_at(store: Store, address: str, data: bytes) -> Manifest:
+    """Return the manifest that was read at `address`.  Raises ArtifactError if it is damaged."""
+    path = f"{address}/{MANIFEST}"
+    manifest = Manifest.parse(data, f"{store.url}/{path}")
     if manifest.ref.address != address:
         raise ArtifactError(f"manifest {store.url}/{path} belongs to {manifest.ref.address}; {REMEDY}")
     return manifest

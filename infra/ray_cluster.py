@@ -4,31 +4,36 @@ Ray is always asked for its token: a cluster on a shared machine must not stand 
 here ends with the block, by its own processes only (`ray stop` would end everybody's).
 """
 
-import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow.fs
 import ray
+import torch
 from fsspec.core import url_to_fs
 from ray._raylet import Config  # type: ignore[attr-defined]
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
-from infra.logging import note_place
+from infra import signals
+from infra.logging import circumstances, note_place, within
 from infra.storage import Store
 from infra.stores import home
 
+STARTS = 3  # attempts of Ray, a minute each, to start workers before it goes on with fewer
 MAX_FAILURES = 3  # times that lost workers are replaced, each going on from the last checkpoint
-KEPT = 2  # checkpoints: the last may be half committed when a worker dies
-_SNAPSHOT = "checkpoint_manager_snapshot.json"  # what Ray Train knows of its checkpoints
+_LOOK_EVERY = 5.0  # seconds between two looks at the nodes
 _PATIENCE = 30.0  # seconds for a cluster to start an actor
 
 log = logging.getLogger(__name__)
+
+Job = TypeVar("Job")
 
 
 @contextmanager
@@ -42,14 +47,14 @@ def connect(address: str | None = None, *, cpus: int | None = None, dashboard: b
         ConnectionError: if there is no cluster at the address, or none that can be used from here.
     """
     authenticate()
-    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")  # runs appear in the dashboard
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local = address in (None, "local")
     options = {"num_cpus": cpus, "include_dashboard": dashboard} if local else {}
     try:
-        context = ray.init(
-            "local" if local else address, configure_logging=False, log_to_driver=False, **options
-        )
+        with signals.kept():
+            context = ray.init(
+                "local" if local else address, configure_logging=False, log_to_driver=False, **options
+            )
     except RuntimeError as error:  # this machine has no raylet
         raise ConnectionError(f"{_unusable(address)}: {error}") from error
     except ConnectionError as error:
@@ -97,57 +102,115 @@ def _check_actors(address: str | None) -> None:
 
 
 def train(
-    loop: Callable[[dict[str, Any]], Any],
-    job: dict[str, Any],
+    loop: Callable[[Job, torch.device], Any],
+    job: Job,
     *,
     store: Store,
     folder: str,
     workers: int,
     cpus: int,
     gpu: bool,
+    fewer: Sequence[int] = (),
 ) -> Any:
-    """Run `loop(job)` on `workers` processes that form a torch process group: gloo, or nccl with GPUs.
+    """Run `loop(job, device)` on `workers` processes of one torch process group: gloo, or nccl with GPUs.
 
-    Checkpoints are kept in `folder` of `store`.  A lost worker makes all start again from the last
-    checkpoint; so does a second call for the same folder, after the first one's process died.
+    A lost worker makes all start the loop again, which goes on from what it kept.  Where the room for one is
+    lost for good, as with a node, the loop goes on with the most of `fewer` workers that there is room for.
+    Ray's own notes on the run lie in `folder` of `store`.
 
     Returns: what the loop gave on rank 0.
 
     Raises:
-        ValueError: if Ray lacks CPUs or GPUs; ray.train.TrainingFailedError if the loop raised, or more
-            workers were lost than are replaced.
+        ValueError: if Ray lacks CPUs or GPUs; ConnectionError if it has lost them meanwhile;
+            ray.train.TrainingFailedError if the loop raised, or more workers were lost than are replaced.
     """
-    _forget_damage(store, folder)
     _check_room({"CPU": workers * cpus, "GPU": workers if gpu else 0}, workers)
+    each = {"CPU": cpus} | ({"GPU": 1} if gpu else {})
+    while True:
+        config = {"loop": loop, "job": job, "circumstances": circumstances()}
+        trainer = _trainer(config, store, folder, workers, each)
+        try:
+            with _told_of_losses(workers, each):
+                return signals.run_aside(trainer.fit).return_value
+        except ray.train.ControllerError as error:
+            if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
+                raise
+            room = _room(each)
+            possible = [count for count in (workers, *fewer) if count <= min(workers, room)]
+            if not possible:
+                allowed = " or ".join(map(str, (workers, *fewer)))
+                raise ConnectionError(
+                    f"Ray has room for {room} of {workers} workers, and the batch can be shared by "
+                    f"{allowed}: it has lost a node, or others use it; add nodes, then run again, and it "
+                    "goes on from there"
+                ) from error
+            if max(possible) < workers:
+                log.warning(
+                    "Ray has room for %d of %d workers; going on with %d", room, workers, max(possible)
+                )
+            workers = max(possible)
+
+
+def _trainer(
+    config: dict[str, Any], store: Store, folder: str, workers: int, each: dict[str, int]
+) -> TorchTrainer:
     place, name = os.path.split(folder)
     filesystem, root = url_to_fs(store.url)
-    trainer = TorchTrainer(
-        loop,
-        train_loop_config=job,
+    return TorchTrainer(
+        _on_worker,
+        train_loop_config=config,
         scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": cpus} | ({"GPU": 1} if gpu else {})
+            num_workers=workers, use_gpu="GPU" in each, resources_per_worker=each, placement_strategy="SPREAD"
         ),
         run_config=RunConfig(
             name=name,
             storage_path=f"{root}/{place}",
             storage_filesystem=pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)),
-            failure_config=FailureConfig(max_failures=MAX_FAILURES),
-            checkpoint_config=CheckpointConfig(num_to_keep=KEPT),
+            failure_config=FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=STARTS - 1),
         ),
     )
-    return trainer.fit().return_value
 
 
-def _forget_damage(store: Store, folder: str) -> None:
-    """Delete Ray's record of an earlier attempt if it cannot be read, as one written to a full disk."""
-    path = f"{folder}/{_SNAPSHOT}"
+@contextmanager
+def _told_of_losses(workers: int, each: dict[str, int]) -> Iterator[None]:
+    """Say within the block when Ray has no room for the workers any more, and when it has it again."""
+    ended = threading.Event()
+
+    def look() -> None:
+        enough = True
+        while not ended.wait(_LOOK_EVERY):
+            try:
+                room = _room(each)
+            except Exception:  # Ray itself is ending or gone: whoever trains says so
+                return
+            if enough and room < workers:
+                log.warning(
+                    "Ray has lost a node: there is room for %d of %d workers; waiting for it %d minutes, "
+                    "then going on with fewer",
+                    *(room, workers, STARTS),
+                )
+            if not enough and room >= workers:
+                log.info("Ray has room for %d workers again", workers)
+            enough = room >= workers
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
     try:
-        json.loads(store.read_bytes(path))
-    except FileNotFoundError:
-        return
-    except ValueError:
-        log.warning("%s of an earlier attempt is damaged; training starts anew", path)
-        store.delete(folder)
+        yield
+    finally:
+        ended.set()  # and no wait for the thread: a head that is gone keeps its question for a minute
+
+
+def _room(each: dict[str, int]) -> int:
+    """Return how many workers of that size the nodes have room for, whatever else runs there."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return int(sum(min(node.get(what, 0) // count for what, count in each.items()) for node in nodes))
+
+
+def _on_worker(config: dict[str, Any]) -> Any:
+    rank = ray.train.get_context().get_world_rank()
+    with within(**config["circumstances"], rank=rank):
+        return config["loop"](config["job"], get_device())
 
 
 def _check_room(wanted: dict[str, int], workers: int) -> None:

@@ -10,6 +10,7 @@ secrets are therefore in no pickle, no manifest and no `repr`.
 """
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Literal, NamedTuple, Protocol
@@ -51,6 +52,9 @@ class Store(Protocol):
 
     def exists(self, path: str) -> bool: ...
     def read_bytes(self, path: str) -> bytes: ...
+    def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
+        """Return the files that there are of many small ones, by path; read many at a time."""
+
     def write_bytes(self, path: str, data: bytes) -> None:
         """Write the file whole; replace an older one."""
 

@@ -1,15 +1,24 @@
 """Open the store that a URL names: a local folder or an S3 bucket; where this machine keeps its own."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from infra.storage import Store
+if TYPE_CHECKING:  # Zarr takes most of a second to import, which searches of a collection go without
+    from infra.storage import Store
 
 
 def home() -> Path:
     """Return the project's own folder on this machine: CMH_HOME, or .cmh below the working directory."""
     return Path(os.environ.get("CMH_HOME") or ".cmh").absolute()
+
+
+def graphs() -> Path:
+    """Return the folder in `home()` that keeps models as ONNX, which may be deleted at any time."""
+    return home() / "graphs"
 
 
 def default_url() -> str:
@@ -20,8 +29,7 @@ def default_url() -> str:
 def open_store(url: str | None = None) -> Store:
     """Return the store at `url`: a folder, `file:///folder` or `s3://bucket/prefix`; else at `default_url()`.
 
-    Nothing is read or written yet.  S3 takes its endpoint from AWS_ENDPOINT_URL and its credentials from the
-    usual AWS_* variables or files.
+    Nothing is read or written yet.  `infra.s3_account` finds the server of S3 and the account.
     """
     url = url or default_url()
     parts = urlsplit(url)

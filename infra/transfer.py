@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra import manifest as manifests
+from infra import retention
 from infra.artifacts import addresses, fetch, open_artifact
 from infra.manifest import MANIFEST, ArtifactError, Manifest, Ref, checked_address
 from infra.storage import Entry, Store
@@ -102,33 +103,50 @@ def remove(store: Store, address: str, *, quiet: float = QUIET) -> int:
 
 @dataclass(frozen=True)
 class Abandoned:
-    """The remains of an attempt that no manifest names, or of a training."""
+    """What is left of an attempt that no manifest names, or of a training; or a superseded artifact."""
 
     path: str  # folder in the store
     size: int  # bytes
     idle: float  # seconds since its last write
+    why: str = "unfinished"
 
 
-def gc(store: Store, *, grace: float = GRACE, dry_run: bool = True) -> list[Abandoned]:
+def gc(
+    store: Store, *, grace: float = GRACE, keep_last: int | None = None, dry_run: bool = True
+) -> list[Abandoned]:
     """Find the attempts that no manifest names and nobody wrote to for `grace` seconds.
 
-    They are removed unless `dry_run`.
+    With `keep_last`, find also the artifacts that `infra.retention` lets go, if they are as old.  They are
+    removed unless `dry_run`.
 
     An attempt whose finished parts are younger is kept: the next run takes them over.
 
     Raises:
-        ArtifactError: at a damaged manifest, because what it names is not known.
+        ArtifactError: at a damaged manifest or tag, because what it names is not known.
     """
-    found = [
+    old = [] if keep_last is None else _superseded(store, keep_last, grace)
+    abandoned = [
         attempt
         for address in addresses(store)
         for attempt in _others(address, store.entries(address), _named(store, address))
         if attempt.idle > grace
     ]
     if not dry_run:
-        for attempt in found:
+        for attempt in abandoned:
             store.delete(attempt.path)
-    return found
+        for artifact in old:
+            remove(store, artifact.path)
+    return abandoned + old
+
+
+def _superseded(store: Store, keep_last: int, grace: float) -> list[Abandoned]:
+    removable = []
+    for address in retention.superseded(store, keep_last):
+        entries = store.entries(address)
+        idle = time.time() - max(entry.modified for entry in entries.values())
+        size = sum(entry.size for entry in entries.values())
+        removable.append(Abandoned(address, size, idle, f"not of the last {keep_last}, no tag"))
+    return [one for one in removable if one.idle > grace]
 
 
 def _named(store: Store, address: str) -> str:

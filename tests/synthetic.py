@@ -28,13 +28,16 @@ def clusters(count: int, seed: int, *, labels: int, text: int, channels: tuple[i
     return Items(stages, words.astype(np.uint8), label, np.arange(count))
 
 
-def linear(count: int, seed: int, *, labels: int, image: int, text: int, noise: float = 1.0) -> Items:
-    """Features and texts that are noisy linear images of one label each; the mixing is the same always."""
+def linear(count: int, seed: int, *, labels: int, image: int, text: int | None, noise: float = 1.0) -> Items:
+    """Features and texts that are noisy linear images of one label each; the mixing is the same always.
+
+    Where `text` is None, texts lie in the space of the images.
+    """
     mixing, rng = np.random.default_rng(7), np.random.default_rng(seed)
     label = np.eye(labels, dtype=np.uint8)[rng.integers(labels, size=count)]
-    sides = (
-        label @ mixing.normal(size=(labels, d)) + noise * rng.normal(size=(count, d)) for d in (image, text)
-    )
+    image_mixing = mixing.normal(size=(labels, image))
+    text_mixing = image_mixing if text is None else mixing.normal(size=(labels, text))
+    sides = (label @ m + noise * rng.normal(size=(count, m.shape[1])) for m in (image_mixing, text_mixing))
     features, words = (side.astype(np.float32) for side in sides)
     return Items((features[:, :, None, None],), words, label, np.arange(count))
 

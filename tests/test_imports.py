@@ -51,6 +51,38 @@ def test_searching_a_collection_takes_no_engine_of_the_pipeline() -> None:
     print(f"cmh.collection: {len(modules)} modules, {seconds:.2f} s")
 
 
+def test_searching_a_collection_takes_no_network_library() -> None:
+    """A query is encoded by ONNX Runtime: neither torch, scikit-learn, Zarr nor Prefect is imported."""
+    _, modules = imported("flows.cli.search", "cmh.collection", "cmh.onnx.exported")
+    assert not tops(modules) & {
+        "torch", "torchvision", "sklearn", "zarr", "pandas", "prefect", "ray", "dask", "distributed", "s3fs"
+    }  # fmt: skip
+
+
+def test_the_service_takes_no_engine_of_the_pipeline() -> None:
+    """Neither Prefect, Ray, Dask, a store nor the catalog."""
+    seconds, modules = imported("cmh.service.app", "cmh.service.server")
+    assert not tops(modules) & ENGINES
+    print(f"cmh.service: {len(modules)} modules, {seconds:.2f} s")
+
+
+def test_serving_a_collection_takes_no_network_library() -> None:
+    """What `cmh serve` imports; it encodes by ONNX Runtime."""
+    _, modules = imported("flows.cli.serve")
+    assert not tops(modules) & {
+        "torch", "torchvision", "sklearn", "zarr", "pandas", "prefect", "ray", "dask", "distributed", "s3fs"
+    }  # fmt: skip
+
+
+def test_a_run_loads_what_only_some_stages_use_when_they_do() -> None:
+    """What `cmh demo` and `cmh run` import where all is there: nothing that draws, counts words or trains."""
+    _, modules = imported("flows.cli.demo", "flows.cli.commands")
+    assert not tops(modules) & {
+        "matplotlib", "sklearn", "pandas", "tensorboard", "torchvision",
+        "prefect", "ray", "dask", "distributed",
+    }  # fmt: skip
+
+
 def test_rays_workers_take_no_prefect() -> None:
     """What every training process imports."""
     _, modules = imported("flows.stages.train_worker")

@@ -72,6 +72,24 @@ def pack(codes_NK: ArrayLike) -> Codes:
     return np.packbits(codes_NK >= 0, axis=1)
 
 
+def pack_relaxed(u_NK: NDArray[np.float32], order: NDArray[np.int64]) -> Codes:
+    """Return the packed codes of what a model gives, with the bits in another order; sign(0) = +1.
+
+    Args:
+        u_NK: relaxed codes, float32.
+        order: position in the packed code → bit of the model, int64 (K,).
+
+    Returns:
+        Packed codes, uint8 (N, P).
+
+    Raises:
+        ValueError: a code contains NaN.
+    """
+    if np.isnan(u_NK).any():
+        raise ValueError("codes contain NaN; the network that made them diverged")
+    return pack(u_NK[:, order] >= 0)
+
+
 def unpack(packed_NP: Codes, bits: int) -> NDArray[np.int8]:
     """Unpack codes into one element per bit; the inverse of `pack`.
 
@@ -192,3 +210,26 @@ def distances(query_QP: Codes, database_NP: Codes) -> NDArray[np.uint16]:
     for query_Q, database_N in zip(query_QW.T, database_NW.T, strict=True):
         distance_QN += np.bitwise_count(query_Q[:, None] ^ database_N)
     return distance_QN
+
+
+def distances_at(
+    query_QP: Codes, words_WN: NDArray[np.uint64], row_Qk: NDArray[np.int64], bits: int | None = None
+) -> NDArray[np.int64]:
+    """Return the Hamming distances of each query to some rows of its own.
+
+    Args:
+        query_QP: (Q, P) uint8.
+        words_WN: codes as words, the first word of every item, then the second, and so on.
+        row_Qk: the rows, int64 (Q, k).
+        bits: number of leading bits to compare; None: all bits.
+
+    Returns:
+        (Q, k) int64.
+    """
+    query_WQ = words(query_QP).T
+    all_bits = 8 * query_QP.shape[1]
+    mask_W = words(np.packbits(np.arange(all_bits) < (bits or all_bits))[None])[0]
+    distance_Qk = np.zeros(row_Qk.shape, np.int64)
+    for mask, query_Q, word_N in zip(mask_W, query_WQ, words_WN, strict=True):
+        distance_Qk += np.bitwise_count((word_N[row_Qk] ^ query_Q[:, None]) & mask)
+    return distance_Qk

@@ -1,8 +1,8 @@
 """Save and load an index, and export it to the formats of other programs.
 
-`save` writes a folder: `words.npy` (W, N) uint64, `ids.parquet` (column `id`; absent if the ids are the rows)
-and, last, `index.json`.  `load` maps the codes into memory, so that an index larger than memory opens at
-once.
+`save` writes a folder: `words.npy` (W, N) uint64, `ids.parquet` (column `id`; absent if the ids are the
+rows), the arrays of a `MultiIndex` as `sorted_*.npy`, and, last, `index.json`.  `load` maps the codes into
+memory, so that an index larger than memory opens at once.
 
 Shape suffixes: N = items, P = bytes of a code, W = words of 64 bits of a code.
 """
@@ -10,13 +10,14 @@ Shape suffixes: N = items, P = bytes of a code, W = words of 64 bits of a code.
 import json
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cmh.codes import hamming
+from cmh.codes.multi_index import MultiIndex, Sorted
 from cmh.codes.search import Index
 
 FORMAT = 1
@@ -36,7 +37,16 @@ def save(index: Index, folder: Path) -> None:
     np.save(folder / "words.npy", index.words_WN)
     if index.has_ids:
         pq.write_table(pa.table({"id": pa.array(index.ids)}), folder / "ids.parquet")
-    header = {"format": FORMAT, "bits": index.bits, "items": len(index), "ids": index.has_ids}
+    if isinstance(index, MultiIndex):
+        for name, array in index.sorted_codes._asdict().items():
+            np.save(folder / f"sorted_{name[:-3]}.npy", array)
+    header = {
+        "format": FORMAT,
+        "bits": index.bits,
+        "items": len(index),
+        "ids": index.has_ids,
+        "sorted": isinstance(index, MultiIndex),
+    }
     index_json.write_text(json.dumps(header, indent=2) + "\n")
 
 
@@ -68,8 +78,8 @@ def _load(folder: Path, *, mapped: bool) -> Index:
     words_WN = np.load(folder / "words.npy", mmap_mode="r" if mapped else None)
     ids = None
     if header["ids"]:
-        ids = pq.read_table(folder / "ids.parquet")["id"].to_numpy()
-        ids = ids.astype(np.str_) if ids.dtype == object else ids
+        with pq.ParquetFile(folder / "ids.parquet") as file:  # read_table imports pandas and data sets
+            ids = np.array(file.read()["id"].to_pylist())
     shape = (-(-header["bits"] // 64), header["items"])
     if (words_WN.shape, words_WN.dtype) != (shape, np.uint64) or (
         ids is not None and len(ids) != header["items"]
@@ -83,7 +93,12 @@ def _load(folder: Path, *, mapped: bool) -> Index:
         raise ValueError(
             f"{folder} is damaged: bits after the last of {header['bits']} are not 0; save it anew"
         )
-    return Index.over(words_WN, header["bits"], ids)
+    index = Index.over(words_WN, header["bits"], ids)
+    if not header.get("sorted"):
+        return index
+    mode: Literal["r"] | None = "r" if mapped else None
+    arrays = [np.load(folder / f"sorted_{name[:-3]}.npy", mmap_mode=mode) for name in Sorted._fields]
+    return MultiIndex.of(index, Sorted(*arrays))
 
 
 def export_parquet(index: Index, path: Path) -> None:

@@ -233,16 +233,13 @@ class Index:
 
         parts = list(pairwise(edges))
         heaps = run(nearest, [(group, part) for group in groups for part in parts], threads)
-        merged = [_nearest_first(heaps[i : i + len(parts)], k) for i in range(0, len(heaps), len(parts))]
+        merged = [nearest_first(heaps[i : i + len(parts)], k) for i in range(0, len(heaps), len(parts))]
         return np.concatenate([d for d, _ in merged]), np.concatenate([r for _, r in merged])
 
     def _rerank(self, query_QP: Codes, row_Qk: Rows, k: int) -> tuple[NDArray[Any], Rows]:
         """Return the k nearest of each query's candidate rows, by the distance in all bits."""
-        query_WQ = hamming.words(query_QP).T
-        distance_Qk = np.zeros(row_Qk.shape, np.int64)
-        for query_Q, word_N in zip(query_WQ, self.words_WN, strict=True):
-            distance_Qk += np.bitwise_count(word_N[row_Qk] ^ query_Q[:, None])
-        return _nearest_first([(distance_Qk, row_Qk)], k)
+        distance_Qk = hamming.distances_at(query_QP, self.words_WN, row_Qk)
+        return nearest_first([(distance_Qk, row_Qk)], k)
 
     def _checked_queries(self, query_QP: Codes) -> Codes:
         """Return the queries as (Q, P)."""
@@ -289,7 +286,7 @@ def _checked_ids(ids: ArrayLike, items: int) -> NDArray[Any]:
     return ids
 
 
-def _nearest_first(parts: list[tuple[NDArray[Any], Rows]], k: int) -> tuple[NDArray[Any], Rows]:
+def nearest_first(parts: list[tuple[NDArray[Any], Rows]], k: int) -> tuple[NDArray[Any], Rows]:
     """Merge (distance, row) of several parts of the database into the k nearest, by distance, then row."""
     distance_Qc, row_Qc = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
     order_Qk = np.lexsort((row_Qc, distance_Qc), axis=1)[:, :k]

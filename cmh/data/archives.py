@@ -1,8 +1,9 @@
 """Read files out of a folder, a tar or a zip by name; nothing is unpacked onto the disk.
 
 A dataset is foreign: only what the listing itself names can be read, so that a path in a table leads nowhere
-else; links that leave the folder are not followed; paths, links and permissions in an archive are only names;
-the number of files, the bytes of each and the bytes of all are limited.
+else; links that leave the folder are not followed, and what is hidden in it is left out; paths, links and
+permissions in an archive are only names; the number of files, the bytes of each and the bytes of all are
+limited.
 """
 
 import io
@@ -13,29 +14,44 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, TypeVar
 
 Read = Callable[[], bytes]
-"""Gives a file's bytes.  Raises: OSError or ValueError, if it is gone, damaged or too large."""
+"""Gives a file's bytes, and can be pickled.  Raises: OSError or ValueError, if it is gone, damaged or too
+large."""
 
 FILES = 1_000_000  # in an archive with its folders and links; NUS-WIDE, the largest set, has 269,648
 FILE_BYTES = 64 << 20  # of one file; the largest so far, noto's icons.json, has 25 MB
 TOTAL_BYTES = 512 << 20  # of all that is taken out of a compressed tar
+UNPACKED_BYTES = 1 << 30  # of a compressed tar, wanted or not; more where the archive itself is large
+RATIO = 100  # times the size of the archive; images are packed already, words by 3 to 10
 NAME_BYTES = 1 << 20
 _NAMES = (  # types of headers
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
 )  # fmt: skip
-_DAMAGED_ZIP = (  # what zipfile lets through, besides OSError; RuntimeError: encrypted, or an odd method
+DAMAGED_ZIP = (  # what zipfile lets through, besides OSError; RuntimeError: encrypted, or an odd method
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError,
 )  # fmt: skip
 
 Entry = TypeVar("Entry")
 
 
-def listing(path: Path, most: int = FILE_BYTES) -> dict[str, Read]:
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file of a folder or an archive: called, it gives its bytes."""
+
+    size: int  # bytes, as the listing says
+    read: Read = field(repr=False)
+
+    def __call__(self) -> bytes:
+        return self.read()
+
+
+def listing(path: Path, most: int = FILE_BYTES) -> dict[str, Member]:
     """Name (with /) → what reads it, of all plain files, by name.  `most`: bytes of one file.
 
     Raises:
@@ -89,11 +105,11 @@ def one(path: Path, most: int = FILE_BYTES) -> Read:
 
 def missing(name: str) -> Read:
     """Return what reads a file that is not there: it raises."""
+    return partial(_raise_missing, name)
 
-    def read() -> bytes:
-        raise FileNotFoundError(f"image file {name} is missing")
 
-    return read
+def _raise_missing(name: str) -> bytes:
+    raise FileNotFoundError(f"image file {name} is missing")
 
 
 def text(read: Read, place: str, encoding: str = "utf-8") -> str:
@@ -126,25 +142,37 @@ def _limited_entries(path: Path, entries: Iterable[Entry]) -> Iterator[Entry]:
         yield entry
 
 
-def _in_folder(folder: Path, most: int) -> Iterator[tuple[str, Read]]:
+def _in_folder(folder: Path, most: int) -> Iterator[tuple[str, Member]]:
     inside = folder.resolve()
-    every = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
-    for path in _limited_entries(folder, every):
+    for path in _limited_entries(folder, _below(folder)):
         if path.is_file() and (not path.is_symlink() or path.resolve().is_relative_to(inside)):
-            yield path.relative_to(folder).as_posix(), one(path, most)
+            yield path.relative_to(folder).as_posix(), Member(path.stat().st_size, one(path, most))
 
 
-def _in_zip(path: Path, most: int) -> Iterator[tuple[str, Read]]:
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield what is below a folder, but for what is hidden: it is no part of the folder's identity."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in names if not name.startswith("."))
+
+
+def _in_zip(path: Path, most: int) -> Iterator[tuple[str, Member]]:
     try:
-        archive = zipfile.ZipFile(path)  # stays open: its directory is long to read
-    except _DAMAGED_ZIP as error:
+        archive = _opened_zip(path, path.stat().st_mtime_ns)
+    except DAMAGED_ZIP as error:
         raise ValueError(f"{path} is a damaged zip ({error}); fetch it again") from error
     for info in _limited_entries(path, archive.infolist()):
         if not info.filename.endswith("/"):  # a folder; is_dir() fails without a name
-            yield info.filename, partial(_read_zipped, archive, info, most)
+            yield info.filename, Member(info.file_size, partial(_read_zipped, path, info, most))
 
 
-def _in_tar(path: Path, most: int) -> Iterator[tuple[str, Read]]:
+@lru_cache(maxsize=4)
+def _opened_zip(path: Path, _changed: int) -> zipfile.ZipFile:
+    """Return the zip, which stays open: its directory is long to read."""
+    return zipfile.ZipFile(path)
+
+
+def _in_tar(path: Path, most: int) -> Iterator[tuple[str, Member]]:
     last, whole = -1, path.stat().st_size
     try:
         # not compressed: each file is read from its own place
@@ -154,7 +182,8 @@ def _in_tar(path: Path, most: int) -> Iterator[tuple[str, Read]]:
                     raise ValueError(f"{path}: {info.name} has a size that cannot be; fetch it again")
                 last = info.offset_data
                 if info.isreg():
-                    yield info.name, partial(_read_stretch, path, info.offset_data, info.size, most)
+                    read = partial(_read_stretch, path, info.offset_data, info.size, most)
+                    yield info.name, Member(info.size, read)
     except (tarfile.TarError, RecursionError) as error:  # the latter: headers of headers
         raise ValueError(
             f"{path} is neither a folder nor a zip nor an uncompressed tar ({error}), or was cut short: "
@@ -167,11 +196,11 @@ def _read_path(path: Path, most: int) -> bytes:
         return _limited(stream, path.name, most)
 
 
-def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
+def _read_zipped(path: Path, info: zipfile.ZipInfo, most: int) -> bytes:
     try:
-        with archive.open(info) as stream:
+        with _opened_zip(path, path.stat().st_mtime_ns).open(info) as stream:
             return _limited(stream, info.filename, most)
-    except _DAMAGED_ZIP as error:
+    except DAMAGED_ZIP as error:
         raise ValueError(f"{info.filename}: {str(error) or 'its data end too early'}") from error
 
 
@@ -215,11 +244,15 @@ def read_tar(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     """
     found: dict[str, bytes] = {}
     total = 0
+    unpacked = max(UNPACKED_BYTES, RATIO * path.stat().st_size)
     try:
         with tarfile.open(path, "r|*", tarinfo=Header) as tar:  # one pass: seeking back in gzip starts over
             for count, info in enumerate(tar):
                 if count >= FILES:
                     raise ValueError(f"{path.name} has more than {FILES} members; not read")
+                # What nobody wants is unpacked on the way past it.
+                if not info.issparse() and info.offset_data + info.size > unpacked:
+                    raise ValueError(f"{path.name}: {info.name} makes it over {unpacked} bytes; not read")
                 if not info.isreg() or not wanted(info.name):
                     continue
                 total += info.size

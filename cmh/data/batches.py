@@ -6,9 +6,7 @@ map.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cmh.data.ahead import ahead
 from cmh.data.items import Items
 
 Stages = tuple[Tensor, ...]
@@ -32,13 +31,7 @@ class Batch(NamedTuple):
     labels_BL: Tensor  # float32 multi-hot
 
 
-Side = Literal["image", "text"]
-
-
 Reads = Literal["image", "text", "both", "labels"]
-
-
-AHEAD = 2  # batches that are being prepared while one is computed
 
 
 class Slice(NamedTuple):
@@ -84,14 +77,7 @@ def batches(items: Items, parts: Iterable[Slice], device: torch.device) -> Itera
 
     A thread prepares the next batches while the caller computes on one.
     """
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        waiting: deque[Any] = deque()
-        for part in parts:
-            waiting.append(thread.submit(to_batch, items, part, device))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    yield from ahead(lambda part: to_batch(items, part, device), parts)
 
 
 def _move(array: NDArray[Any], device: torch.device) -> Tensor:

@@ -10,6 +10,8 @@ import mimetypes
 import os
 import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cmh.data import svg
 
-REVISION = 3  # raise it when an image is decoded otherwise: it is part of every image artifact's identity
+REVISION = 4  # raise it when an image is decoded otherwise: it is part of every image artifact's identity
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 100_000_000  # a 100-megapixel photo; decoded it takes 300 MB
@@ -31,7 +33,7 @@ _SIGNATURES = (  # first bytes of the formats
     b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*",
 )  # fmt: skip
 
-_UNREADABLE = (  # what Pillow lets through of hostile or damaged files, besides OSError and ValueError
+UNREADABLE = (  # what Pillow lets through of hostile or damaged files, besides OSError and ValueError
     Image.DecompressionBombError, SyntaxError, struct.error, TypeError, AttributeError, KeyError, IndexError,
     ZeroDivisionError, OverflowError, RuntimeError, EOFError, MemoryError,
 )  # fmt: skip
@@ -43,21 +45,52 @@ def decode_image(data: bytes, media_type: str, size: int) -> NDArray[np.uint8]:
     Raises:
         ValueError or OSError: saying what is wrong with the image.
     """
-    drawing = media_type == "image/svg+xml"
-    if not drawing and len(data) > MAX_BYTES:
-        raise ValueError(f"image file of {len(data)} bytes; at most {MAX_BYTES} are read")
-    try:
+    drawing = _checked_drawing(data, media_type)
+    with _foreign():
         if drawing:
             with Image.open(io.BytesIO(svg.draw(data, size)), formats=("PNG",)) as image:
                 # Drawn at the width asked for, then fitted: a tall or a wide drawing keeps its shape.
                 return np.asarray(ImageOps.pad(_on_white(image), (size, size), color="white"))
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
             return _photo(image, size)
+
+
+def decode_whole(data: bytes, media_type: str, longest: int) -> NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 RGB on white: the whole image, its longer side of at most `longest` pixels.
+
+    Raises:
+        ValueError or OSError: saying what is wrong with the image.
+    """
+    if _checked_drawing(data, media_type):
+        return decode_image(data, media_type, longest)
+    with _foreign(), Image.open(io.BytesIO(data), formats=formats()) as image:
+        _check_size(image)
+        image.draft("RGB", (longest, longest))
+        ImageOps.exif_transpose(image, in_place=True)
+        whole = _on_white(image)
+        whole.thumbnail((longest, longest), Image.Resampling.BICUBIC)
+        return np.asarray(whole)
+
+
+def _checked_drawing(data: bytes, media_type: str) -> bool:
+    """Return whether this is a drawing; refuse the bytes of a photo if they are too many."""
+    if media_type == "image/svg+xml":
+        return True
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"image file of {len(data)} bytes; at most {MAX_BYTES} are read")
+    return False
+
+
+@contextmanager
+def _foreign() -> Iterator[None]:
+    """Turn whatever Pillow raises of a hostile or damaged image into a ValueError that says what is wrong."""
+    try:
+        yield
     except UnidentifiedImageError:  # its own message has an address in memory, and is kept with the images
         raise ValueError(
-            f"not an image of a kind that is read, which are {', '.join(_formats())}, SVG"
+            f"not an image of a kind that is read, which are {', '.join(formats())}, SVG"
         ) from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError(f"image cannot be decoded: {str(error) or type(error).__name__}") from error
 
 
@@ -98,7 +131,8 @@ def reads_heic() -> bool:
     return True
 
 
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
+    """Return the kinds of images that are read, as Pillow names them."""
     return (*FORMATS, "HEIF") if reads_heic() else FORMATS
 
 
@@ -117,6 +151,19 @@ def resize(image_HWC: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     if image_HWC.shape == (size, size, 3):
         return image_HWC
     return np.asarray(ImageOps.fit(Image.fromarray(image_HWC), (size, size), Image.Resampling.BICUBIC))
+
+
+def resize_as_stored(image_HWC: NDArray[np.uint8], stored_size: int, size: int) -> NDArray[np.uint8]:
+    """Return the image as training saw it: at the size of the dataset, then at that of the network.
+
+    Raises:
+        ValueError: not uint8 (H, W, 3).
+    """
+    if image_HWC.ndim != 3 or image_HWC.shape[2] != 3 or image_HWC.dtype != np.uint8:
+        raise ValueError(
+            f"an image is uint8 (H, W, 3), got {image_HWC.dtype} {image_HWC.shape}; convert it to RGB"
+        )
+    return resize(resize(image_HWC, stored_size), size)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -142,5 +189,14 @@ def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     Raises:
         ValueError, OSError: not an image, or none of a kind that is read.
     """
-    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return decode_image(read_bytes(path), media_type, size)
+    return decode_named(path.name, read_bytes(path), size)
+
+
+def decode_named(name: str, data: bytes, size: int) -> NDArray[np.uint8]:
+    """Decode the contents of an image file of that name, whose suffix tells drawings: uint8 (S, S, 3).
+
+    Raises:
+        ValueError, OSError: not an image, or none of a kind that is read.
+    """
+    media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return decode_image(data, media_type, size)

@@ -1,46 +1,49 @@
-r"""The table of a user's own dataset: a CSV file in UTF-8, one item a line.
+r"""What the columns of a user's own table mean, and what is said of cells that are not understood.
 
     image    path of the image below the folder, with / or \; also called file_name (Hugging Face)
-    text     the text
-    labels   separated by | or ;, or a JSON list of strings
+    text     the text; also called caption.  A list of texts is an item each
+    labels   separated by | or ;, or a JSON list of strings (optional, as is each cell)
     id       identifier of the item (optional; else the image's path)
     group    items of one group stay on one side of the split (optional; else the image)
     split    train, query, database or validation (optional; also test = query, val = validation)
 
+Columns of other names are read where the caller says which is which (`{"image": "path", "text": "title"}`).
 Cells that look like another notation are refused rather than taken for one label.
 """
 
-import csv
-import io
 import json
+import math
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
-REQUIRED = ("image", "text", "labels")
-ALLOWED = (*REQUIRED, "id", "group", "split")
+from cmh.data import tables
+from cmh.data.tables import Table
+
+REQUIRED = ("image", "text")
+ALLOWED = (*REQUIRED, "labels", "id", "group", "split")
 SPLITS = {
-    "train": "train", "training": "train", "query": "query", "test": "query", "database": "database",
-    "retrieval": "database", "validation": "validation", "val": "validation", "valid": "validation",
-    "dev": "validation",
+    "train": "train", "training": "train", "restval": "train", "query": "query", "test": "query",
+    "database": "database", "retrieval": "database", "validation": "validation", "val": "validation",
+    "valid": "validation", "dev": "validation",
 }  # fmt: skip
-MAX_BYTES = 2 << 30
-MAX_CELL = 4 << 20  # characters; csv's own limit is 131,072
 
-_ALIASES = {"file_name": "image", "filename": "image"}
-_MISSING = ("nan", "none", "null", "n/a", "<na>")  # how programs write that there is no value
+ALIASES = {"file_name": "image", "filename": "image", "caption": "text"}
+MISSING = ("nan", "none", "null", "n/a", "<na>")  # how programs write that there is no value
 _QUOTED = r"""(?:'[^'\\]*'|"[^"\\]*")"""
 _PYTHON_LIST = re.compile(rf"[\[(]\s*{_QUOTED}(?:\s*,\s*{_QUOTED})*\s*,?\s*[\])]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table."""
+    """One item of a table."""
 
-    line: int
+    place: str  # such as "line 2"
     image: str
     text: str
     labels: tuple[str, ...]
@@ -49,54 +52,132 @@ class Row:
     split: str  # train, query, database, validation; "" where the table has no such column
 
 
-def read(items: Path) -> list[Row]:
-    """Return the rows of the table; empty ones are passed over.
+@dataclass(frozen=True)
+class ItemTable:
+    """A table that was understood.
+
+    Attributes:
+        name: of the file, for messages.
+        kind: CSV, TSV, JSON Lines, JSON or Parquet.
+        columns: each column → what it is read as; None: it is not read.
+        rows: its items; empty lines are passed over.
+    """
+
+    name: str
+    kind: str
+    columns: Mapping[str, str | None]
+    rows: Sequence[Row] = field(repr=False)
+
+
+def columns_of(given: str) -> dict[str, str]:
+    """Return what is read → the column that holds it, of what a person writes.
+
+    Raises:
+        ValueError: it is not understood.
+
+    >>> columns_of("image=path, text=caption")
+    {'image': 'path', 'text': 'caption'}
+    """
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in given.split(","))):
+        meaning, equals, column = (piece.strip() for piece in part.partition("="))
+        if meaning not in ALLOWED or not equals or not column or meaning in found:
+            raise ValueError(
+                f"columns {given[:200]!r} are not understood at {part[:60]!r}; write WHAT=COLUMN, such as "
+                f"image=path,text=caption, for each of {', '.join(ALLOWED)} once at most"
+            )
+        found[meaning] = column
+    return found
+
+
+def read(items: Path, columns: Mapping[str, str] | None = None) -> ItemTable:
+    """Read the table at `items`.
+
+    Args:
+        items: the file.
+        columns: what is read → the column that holds it, where it has another name.
 
     Raises:
         ValueError: naming the file, the line and the cell.
     """
-    cells = list(_rows(items))
-    has_split = bool(cells) and "split" in cells[0][1]
-    _check_separators(items, [(line, row["labels"]) for line, row in cells])
+    return understand(tables.read(items), columns or {})
+
+
+def understand(
+    table: Table, columns: Mapping[str, str], required: Sequence[str] = REQUIRED
+) -> ItemTable:  # fmt: skip
+    """Read the rows of a table; as `read`.
+
+    required: what its columns have to hold.
+    """
+    read_as = _read_as(table, columns, required)
+    column = {meaning: name for name, meaning in read_as.items() if meaning is not None}
+    cells = [(place, {meaning: row[name] for meaning, name in column.items()}) for place, row in table.rows]
+    _check_separators(table.name, [(place, row.get("labels", "")) for place, row in cells])
+    rows = [row for place, found in cells for row in _rows(found, place, table.name, "split" in column)]
+    return ItemTable(Path(table.name).name, table.kind, read_as, rows)
+
+
+def _rows(cells: Mapping[str, Any], place: str, name: str, has_split: bool) -> list[Row]:
+    """Return the items of one line: one, or one for each of its texts."""
+    where = f"{name}, {place}"
+    said = cells.get("text", "")
+    texts = [_text(one, where, "text") for one in (said if isinstance(said, list) and said else [said])]
+    labels = _labels(cells.get("labels", ""), where)
+    image, id_, group = (_text(cells.get(key, ""), where, key) for key in ("image", "id", "group"))
+    split = _split(_text(cells["split"], where, "split"), where) if has_split else ""
+    image = image.replace("\\", "/")
+    if len(texts) == 1:
+        return [Row(place, image, texts[0], labels, id_, group, split)]
     return [
-        Row(
-            line,
-            image=row["image"].strip().replace("\\", "/"),
-            text=row["text"].strip(),
-            labels=_labels(row["labels"].strip(), f"{items}, line {line}"),
-            id=row.get("id", "").strip(),
-            group=row.get("group", "").strip(),
-            split=_split(row["split"], f"{items}, line {line}") if has_split else "",
-        )
-        for line, row in cells
+        Row(place, image, text, labels, f"{id_}#{number}" if id_ and number > 1 else id_, group, split)
+        for number, text in enumerate(texts, start=1)
     ]
 
 
-def remarks(items: Path, rows: Sequence[Row]) -> list[str]:
+def remarks(table: ItemTable) -> list[str]:
     """Return what a person should know about the table, a line each."""
-    with io.StringIO(_text(items), newline="") as stream:
-        columns = _columns(next(csv.reader(stream, delimiter=_separator(stream.getvalue())), []))
-    found = []
-    unread = [name for name in columns if name not in ALLOWED]
+    found, rows = [], table.rows
+    unread = [name for name, meaning in table.columns.items() if meaning is None]
     if unread:
         found.append(
-            f"column(s) {', '.join(unread)} of {items.name} are not read; read are {', '.join(ALLOWED)}"
+            f"column(s) {', '.join(unread)} of {table.name} are not read; read are {', '.join(ALLOWED)} "
+            "(--columns says which column is which)"
         )
-    missing = sum(row.text.lower() in _MISSING for row in rows)
+    missing = sum(row.text.lower() in MISSING for row in rows)
     if missing:
-        found.append(f"{missing} text(s) of {items.name} are a word such as 'nan' that means a missing value")
+        found.append(f"{missing} text(s) of {table.name} are a word such as 'nan' that means a missing value")
     labels = Counter(label for row in rows for label in row.labels)
     commonest = ", ".join(f"{label} ({count})" for label, count in labels.most_common(5))
-    found.append(f"{items.name}: {len(rows)} items with {len(labels)} labels, the commonest are {commonest}")
+    told = f"with {len(labels)} labels, the commonest are {commonest}" if labels else "without labels"
+    found.append(f"{table.name}: {len(rows)} items {told}")
+    without = sum(not row.labels for row in rows)
+    if labels and without:
+        found.append(f"{without} of {len(rows)} items of {table.name} have no label")
     return found
 
 
-def _labels(cell: str, where: str) -> tuple[str, ...]:
+def _text(cell: Any, where: str, column: str) -> str:
+    """Return a cell as text; what programs write where there is no value is empty."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    if isinstance(cell, list | dict):
+        raise ValueError(
+            f"{where}: {column} {_shown(str(cell))} is not understood; a text or a number goes there"
+        )
+    return str(cell).strip()
+
+
+def _labels(cell: Any, where: str) -> tuple[str, ...]:
+    if isinstance(cell, list):
+        return _listed(json.dumps(cell), where)
+    cell = _text(cell, where, "labels")
     if cell.startswith(("[", "(", "{")):
         return _listed(cell, where)
-    labels = tuple(dict.fromkeys(filter(None, (part.strip() for part in re.split(r"[|;]", cell)))))
+    parts = filter(None, map(str.strip, re.split(r"[|;]", cell)))
+    labels = tuple(dict.fromkeys(map(sys.intern, parts)))  # few of them for many items
     for label in labels:
-        if label.lower() in _MISSING:
+        if label.lower() in MISSING:
             raise ValueError(
                 f"{where}: label {_shown(label)} is how programs write a missing value; leave the cell "
                 "empty, or write "
@@ -121,16 +202,17 @@ def _listed(cell: str, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (str(label).strip() for label in found))))
 
 
-def _check_separators(items: Path, cells: Sequence[tuple[int, str]]) -> None:
+def _check_separators(name: str, cells: Sequence[tuple[str, Any]]) -> None:
     """Refuse commas between labels: "red, fruit" would be one label, and every item would have its own."""
-    plain = [(line, cell) for line, cell in cells if not cell.strip().startswith(("[", "(", "{"))]
+    texts = [(place, cell) for place, cell in cells if isinstance(cell, str)]
+    plain = [(place, cell) for place, cell in texts if not cell.strip().startswith(("[", "(", "{"))]
     if any("|" in cell or ";" in cell for _, cell in plain):
         return  # then a comma belongs to a name
     for mark in (",", "\t", "\n"):
-        line, cell = next(((line, cell) for line, cell in plain if mark in cell.strip()), (0, ""))
-        if line:
+        place, cell = next(((place, cell) for place, cell in plain if mark in cell.strip()), ("", ""))
+        if place:
             raise ValueError(
-                f"{items}, line {line}: labels {_shown(cell)} hold {mark!r}, and no line of the table has "
+                f"{name}, {place}: labels {_shown(cell)} hold {mark!r}, and no line of the table has "
                 f"| or ;; separate labels with | or ;.  If {mark!r} belongs to a name, write it as a JSON "
                 f"list: {json.dumps([cell.strip()[:60]])}"
             )
@@ -141,71 +223,52 @@ def _shown(cell: str) -> str:
 
 
 def _split(cell: str, where: str) -> str:
-    known = SPLITS.get(cell.strip().lower())
+    known = SPLITS.get(cell.lower())
     if known is None:
         raise ValueError(
-            f"{where}: split {_shown(cell.strip())} is not known; allowed are {', '.join(SPLITS)} on every "
+            f"{where}: split {_shown(cell)} is not known; allowed are {', '.join(SPLITS)} on every "
             "line, or no column 'split'"
         )
     return known
 
 
-def _text(items: Path) -> str:
-    if not items.is_file():
-        raise ValueError(f"{items} is not a file; give a CSV file with the columns {', '.join(REQUIRED)}")
-    if items.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{items} has {items.stat().st_size} bytes; tables of at most {MAX_BYTES} are read")
-    try:
-        return items.read_text(encoding="utf-8-sig")  # -sig: spreadsheets put a byte order mark in front
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{items} is not UTF-8 (byte {error.start}); save it as CSV UTF-8") from None
-
-
-def _separator(text: str) -> str:
-    """Return the mark between columns: spreadsheets write ; or a tab in some countries."""
-    return max(",;\t", key=text.split("\n", 1)[0].count)
-
-
-def _columns(header: Sequence[str]) -> list[str]:
-    names = [name.strip().lower() for name in header]
-    return [_ALIASES[name] if name in _ALIASES and "image" not in names else name for name in names]
-
-
-def _rows(items: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line numbers and rows."""
-    text = _text(items)
-    separator = _separator(text)
-    before = csv.field_size_limit(MAX_CELL)
-    # StringIO ends lines as files do; str.splitlines would also at characters that texts hold.
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    try:
-        columns = _columns(next(rows, []))
-        _check_columns(items, columns)
-        for row in rows:
-            if not any(cell.strip() for cell in row):  # an empty line, or a line of separators alone
-                continue
-            if len(row) != len(columns):
-                raise ValueError(
-                    f"{items}, line {rows.line_num}: {len(row)} fields for {len(columns)} columns; "
-                    f"put texts with {separator!r} in quotes"
-                )
-            yield rows.line_num, dict(zip(columns, row, strict=True))
-    except csv.Error as error:
+def _read_as(table: Table, given: Mapping[str, str], required: Sequence[str]) -> dict[str, str | None]:
+    """Return what each column of the table is read as; `given` goes before names, names before aliases."""
+    plain = [name.strip().lower() for name in table.columns]
+    for meaning, name in given.items():
+        if meaning not in ALLOWED:
+            raise ValueError(
+                f"--columns: {meaning!r} is nothing that is read; write WHAT=COLUMN for {', '.join(ALLOWED)}"
+            )
+        if name.strip().lower() not in plain:
+            raise ValueError(f"{table.name} has no column {name!r} for {meaning}; it has {_listing(table)}")
+    taken: dict[str, str | None] = {name.strip().lower(): meaning for meaning, name in given.items()}
+    found: dict[str, str | None] = {}
+    for column, name in zip(table.columns, plain, strict=True):
+        read_as = taken[name] if name in taken else _by_name(name, plain, given)
+        if read_as in found.values() and read_as is not None:
+            raise ValueError(
+                f"{table.name} has {read_as} twice; it has {_listing(table)}; say which with "
+                f"--columns {read_as}=COLUMN"
+            )
+        found[column] = read_as
+    missing = [meaning for meaning in required if meaning not in found.values()]
+    if missing:
         raise ValueError(
-            f"{items}, line {rows.line_num}: {error}; close every quote, write a quote within a text "
-            f"twice, and keep texts below {MAX_CELL} characters"
-        ) from error
-    finally:
-        csv.field_size_limit(before)
-
-
-def _check_columns(items: Path, columns: Sequence[str]) -> None:
-    named = [name for name in columns if name in ALLOWED]
-    missing = [name for name in REQUIRED if name not in named]
-    twice = [name for name in dict.fromkeys(named) if named.count(name) > 1]
-    if missing or twice:
-        raise ValueError(
-            f"{items} "
-            + (f"lacks the column(s) {', '.join(missing)}" if missing else f"has {', '.join(twice)} twice")
-            + f"; it has {shorten(', '.join(columns), 200) or 'none'}; read are {', '.join(ALLOWED)}"
+            f"{table.name} lacks the column(s) {', '.join(missing)}; it has {_listing(table)}; read are "
+            f"{', '.join(ALLOWED)}, or say which is which: --columns "
+            + ",".join(f"{meaning}=COLUMN" for meaning in missing)
         )
+    return found
+
+
+def _by_name(name: str, columns: Sequence[str], given: Mapping[str, str]) -> str | None:
+    """Return what a column is read as by its own name; an alias only where the name itself is not there."""
+    if name in ALLOWED:
+        return None if name in given else name
+    alias = ALIASES.get(name)
+    return None if alias in given or alias in columns else alias
+
+
+def _listing(table: Table) -> str:
+    return shorten(", ".join(name.strip().lower() for name in table.columns), 200) or "none"

@@ -28,18 +28,35 @@ class Items:
     text: NDArray[Any]  # (n, D) bag of words, uint8; or text features, float32; or (n, T) words, int32
     label: NDArray[np.uint8]  # (n, L) multi-hot
     row: NDArray[np.int64]  # (n,) row of the item in the dataset
+    group: NDArray[np.int64] | None = None  # (n,) number of the item's group; None: each has its own
+    image_row: NDArray[np.int64] | None = None  # (n,) number of its image; None: each has its own
 
     def __len__(self) -> int:
         return len(self.row)
 
     def every(self, step: int, start: int = 0) -> "Items":
         """Return rows start, start + step, ...; nothing is copied."""
-        part = slice(start, None, step)
-        return Items(tuple(a[part] for a in self.image), self.text[part], self.label[part], self.row[part])
+        return self._part(slice(start, None, step))
 
     def take(self, rows: NDArray[np.int64]) -> "Items":
         """Return a copy of these rows."""
-        return Items(tuple(a[rows] for a in self.image), self.text[rows], self.label[rows], self.row[rows])
+        return self._part(rows)
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """The number of each item's group, int64 (n,)."""
+        return self.row if self.group is None else self.group
+
+    @property
+    def images(self) -> NDArray[np.int64]:
+        """The number of each item's image, int64 (n,): several items may share one."""
+        return self.row if self.image_row is None else self.image_row
+
+    def _part(self, rows: slice | NDArray[np.int64]) -> "Items":
+        return Items(
+            tuple(a[rows] for a in self.image), self.text[rows], self.label[rows], self.row[rows],
+            self.groups[rows], self.images[rows],
+        )  # fmt: skip
 
     @property
     def image_channels(self) -> tuple[int, ...]:
@@ -57,6 +74,7 @@ def read_items(
     maps: bool = False,
     sequences: bool = False,
     image_size: int | None = None,
+    labels: str = "label",
 ) -> Items:
     """Read rows of `dataset` together with their images, or with the features of a frozen backbone.
 
@@ -65,6 +83,7 @@ def read_items(
     maps: of features, the stage maps (`maps/stage1`, ...; float16, as stored) in place of the pooled vectors.
     sequences: the words in their order (`tokens`) in place of the bag of words.
     image_size: of images, the side in pixels that the network reads; None: as stored.
+    labels: the array that holds them.
 
     Raises:
         ValueError: no such split, no maps in the features, no sequences in the dataset, or more data than
@@ -73,9 +92,9 @@ def read_items(
     row_n = _split(dataset, rows) if isinstance(rows, str) else rows
     sources = _image_arrays(images, maps)
     text = _text_array(dataset, sequences)
-    label, image_row = (array(dataset, name) for name in ("label", "image_row"))
+    label = array(dataset, labels)
     _check_memory([*sources, text, label], len(row_n))
-    image_row_n = image_row[:][row_n]
+    image_row_n = _take(array(dataset, "image_row"), row_n)
     loaded = tuple(_take(source, image_row_n) for source in sources)
     if image_size is not None and loaded[0].dtype == np.uint8:
         loaded = (np.stack([resize(image, image_size) for image in loaded[0]]),)
@@ -84,6 +103,8 @@ def read_items(
         text=_take(text, row_n),
         label=_take(label, row_n),
         row=row_n,
+        group=_take(array(dataset, "group"), row_n) if "group" in dataset else image_row_n,
+        image_row=image_row_n,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-REVISION = 1  # increase it when a change of a reader or of `splits.published` alters datasets of features
+REVISION = 2  # increase it when a change of a reader or of `splits.published` alters datasets of features
 _LISTED = 3  # faulty items whose ids an error shows
 
 
@@ -19,7 +19,7 @@ class FeatureTable:
 
     Raises:
         ValueError: if lengths differ, features are not finite, an item has no label, an id occurs twice, or
-            all items or none are queries.
+            of a publisher's split all items or none are queries.
     """
 
     id: tuple[str, ...]
@@ -27,10 +27,11 @@ class FeatureTable:
     text: NDArray[np.float32]  # (N, D)
     label: NDArray[np.uint8]  # (N, L) multi-hot
     labels: tuple[str, ...]  # names of the L labels
-    query: NDArray[np.bool_]  # (N,) True for the publisher's test items
+    query: NDArray[np.bool_] | None  # (N,) True for the publisher's test items; None: the split is drawn
 
     def __post_init__(self) -> None:
-        lengths = {name: len(getattr(self, name)) for name in ("id", "image", "text", "label", "query")}
+        parts = ("id", "image", "text", "label", *(["query"] if self.query is not None else []))
+        lengths = {name: len(getattr(self, name)) for name in parts}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"the items do not match: {', '.join(f'{v} {k}' for k, v in lengths.items())}")
         if self.label.shape[1] != len(self.labels):
@@ -46,11 +47,11 @@ class FeatureTable:
             if len(rows):
                 examples = ", ".join(self.id[row] for row in rows[:_LISTED])
                 raise ValueError(f"{len(rows)} items have {fault}, such as {examples}; mend or remove them")
-        if self.query.all() or not self.query.any():
+        if self.query is not None and (self.query.all() or not self.query.any()):
             raise ValueError("the publisher's split has no queries, or no others; look at the source files")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image–text pair as published.
 
@@ -60,8 +61,8 @@ class Record:
         group: records of one group always stay on the same side of a split.
         text: the text, not yet split into words.
         media_type: MIME type of the image, such as "image/svg+xml".
-        image: function that returns the encoded bytes; if it raises OSError or ValueError, only this record
-            is rejected.
+        image: function that returns the encoded bytes, which workers are sent: it can be pickled, and holds
+            little; if it raises OSError or ValueError, only this record is rejected.
         traits: properties that label rules test, e.g. {"subgroups": ("food-fruit",), "tags": ("red",
             "sweet")}; the publisher's own labels are the trait "labels".
         image_id: identifier of the image, the same for all records that share it; "": the record's id.

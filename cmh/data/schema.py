@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import zarr
+from numpy.typing import NDArray
 
-DATASET_REVISION = 3  # raise it when texts, words, labels or splits come out otherwise
+DATASET_REVISION = 5  # raise it when texts, words, labels or splits come out otherwise
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,17 @@ class Array:
     optional: bool = False
 
 
+SPLITS = ("query", "database", "train", "validation")
+
 IMAGES: Mapping[str, Array] = {"image": Array(("M", "H", "W", "3"), "uint8")}
 """`images.zarr` of an *images* artifact: one row per record of the sources, zeros where it was rejected."""
 
 DATASET: Mapping[str, Array] = {
     "text": Array(("N", "D"), "uint8 or float32"),  # bag of words, counts clipped to 255; or text features
     "tokens": Array(("N", "T"), "int32", optional=True),  # word numbers in order; none of text features
-    "label": Array(("N", "L"), "uint8"),  # multi-hot
+    "label": Array(("N", "L"), "uint8"),  # multi-hot; L may be 0
+    "train_label": Array(("N", "L"), "uint8", optional=True),  # as training reads them, where noise was added
+    "group": Array(("N",), "int64", optional=True),  # number of the item's group; none: each has its own
     "image_row": Array(("N",), "int64"),  # row of the item's image in the images (and features) artifact
     "split/query": Array(("query",), "int64"),  # rows of N, ascending
     "split/database": Array(("database",), "int64"),  # all but the queries
@@ -42,8 +48,10 @@ DATASET: Mapping[str, Array] = {
 CODES: Mapping[str, Array] = {
     "image": Array(("N", "P"), "uint8"),
     "text": Array(("N", "P"), "uint8"),
+    "image_relaxed": Array(("N", "K"), "int8", optional=True),
 }
-"""`codes.zarr` of a *codes* artifact: packed codes of every item, bits in significance order."""
+"""`codes.zarr` of a *codes* artifact: packed codes of every item, bits in significance order; and the relaxed
+codes of the images in the same order, by which a search puts what it finds into order."""
 
 EMBEDDINGS: Mapping[str, Array] = {
     "image_embedding": Array(("N", "K"), "float32"),
@@ -56,6 +64,7 @@ IMAGE_ROWS = pa.schema(
         ("id", pa.string()),
         ("source", pa.string()),
         ("reason", pa.string()),  # why the item was rejected; null where it was not
+        ("hash", pa.uint64()),  # perceptual hash (`cmh.data.near_duplicates`); null where it was rejected
     ]
 )
 """`images.parquet`: row i describes row i of `images.zarr`."""
@@ -82,6 +91,13 @@ def array(group: zarr.Group, name: str) -> Any:
     Typed as Any, because zarr types an item as array, group or scalar alike.
     """
     return group[name]
+
+
+def labelled(dataset: zarr.Group, row_n: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of these rows of a dataset that have any label."""
+    has_N: NDArray[np.bool_] = array(dataset, "label")[:].any(axis=1)
+    found_n: NDArray[np.int64] = row_n[has_N[row_n]]
+    return found_n
 
 
 def validate(group: zarr.Group, schema: Mapping[str, Array]) -> dict[str, int]:

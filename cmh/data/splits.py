@@ -66,6 +66,88 @@ def published(query_N: NDArray[np.bool_], validation: float, seed: int) -> dict[
     }
 
 
+def drawn(
+    count: int, *, query: int, train: int | None, validation: int, seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """Return ascending rows of a split by numbers of items, drawn one by one as published code does it.
+
+    `np.random.seed(seed); np.random.permutation(count)`: first the queries, then the training items; the
+    database is all but the queries.  Groups may be torn.
+
+    Args:
+        count: items.
+        query: how many are queries.
+        train: how many are trained on; None: all of the database, but for the validation set.
+        validation: how many of the database are the validation set, none of them trained on.
+        seed: of the permutation.
+
+    Raises:
+        ValueError: there are fewer items than that.
+
+    >>> {name: rows.tolist() for name, rows in drawn(6, query=2, train=2, validation=1, seed=1).items()}
+    {'query': [1, 2], 'database': [0, 3, 4, 5], 'train': [0, 4], 'validation': [3]}
+    """
+    order = np.random.RandomState(seed).permutation(count)
+    return _cut(order[:query], order[query:], train, validation, f"{query} queries of {count} items")
+
+
+def drawn_by_label(
+    label_NL: NDArray[np.uint8],
+    *,
+    first: tuple[int, int],
+    others: tuple[int, int],
+    train: int | None,
+    validation: int,
+    seed: int,
+) -> dict[str, NDArray[np.int64]]:
+    """Return ascending rows of a split that takes so many items of each label, label by label.
+
+    Source: the authors' code of DJSRH (Su, Zhong and Zhang, ICCV 2019), which draws without a seed.
+
+    Args:
+        label_NL: multi-hot; earlier columns choose first.
+        first: queries and training items of the first label.
+        others: queries and training items of each other label, of items that are not taken yet.
+        train: training items in all; the missing ones are drawn from the rest of the database.
+        validation: as of `drawn`.
+        seed: of all draws.
+
+    Raises:
+        ValueError: there are fewer items than that.
+    """
+    random = np.random.RandomState(seed)
+    taken_N = np.zeros(len(label_NL), bool)
+    query: list[int] = []
+    learnt: list[int] = []
+    for column, (queries, items) in enumerate([first] + [others] * (label_NL.shape[1] - 1)):
+        rows = random.permutation(np.flatnonzero(label_NL[:, column]))
+        rows = rows[~taken_N[rows]]
+        query += rows[:queries].tolist()
+        learnt += rows[queries : queries + items].tolist()
+        taken_N[rows[: queries + items]] = True
+    rest = random.permutation(np.flatnonzero(~taken_N))
+    order = np.concatenate([np.array(learnt, np.int64), rest])
+    return _cut(np.array(query, np.int64), order, train, validation, f"{len(query)} queries by label")
+
+
+def _cut(
+    query: NDArray[np.int64], order: NDArray[np.int64], train: int | None, validation: int, told: str
+) -> dict[str, NDArray[np.int64]]:
+    """Return the parts of a database in the order in which it is trained on."""
+    learnt = len(order) - validation if train is None else train
+    if learnt < 1 or learnt + validation > len(order):
+        raise ValueError(
+            f"{told} leave {len(order)} others, fewer than {validation} validation items and "
+            f"{1 if train is None else train} to train on; is the data whole?"
+        )
+    return {
+        "query": np.sort(query),
+        "database": np.sort(order),
+        "train": np.sort(order[:learnt]),
+        "validation": np.sort(order[learnt : learnt + validation]),
+    }
+
+
 def given(
     split: Sequence[str], groups: Sequence[str], *, validation: float, seed: int
 ) -> dict[str, NDArray[np.int64]]:

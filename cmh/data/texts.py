@@ -3,16 +3,21 @@
 Shape suffixes: N = texts, D = words of the vocabulary, T = words of a sequence.
 """
 
+from __future__ import annotations
+
 import hashlib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import regex
 from numpy.typing import NDArray
-from scipy import sparse
-from sklearn.feature_extraction.text import CountVectorizer
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import CountVectorizer
 
 # A word: letters and digits of any script, with the marks that belong to them, such as vowel signs.
 _WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*")
@@ -93,6 +98,8 @@ def vectorizer(
         max_features: number of words that `fit` chooses at most, the most frequent ones, in alphabetical
             order; None: no limit.
     """
+    from sklearn.feature_extraction.text import CountVectorizer  # half a second, which searches go without
+
     return CountVectorizer(
         analyzer=words,
         vocabulary=None if vocabulary is None else list(vocabulary),
@@ -108,9 +115,13 @@ def bag_of_words(texts: Sequence[str], vocabulary: Sequence[str]) -> NDArray[np.
     >>> bag_of_words(["Red, red apple!"], ["apple", "pear", "red"])
     array([[1, 0, 2]], dtype=uint8)
     """
-    counts_ND: sparse.csr_matrix = vectorizer(vocabulary).transform(texts)
-    clipped_ND: NDArray[np.uint8] = np.minimum(counts_ND.toarray(), 255).astype(np.uint8)
-    return clipped_ND
+    number_of = {word: number for number, word in enumerate(vocabulary)}
+    counts_ND = np.zeros((len(texts), len(vocabulary)), np.uint8)
+    for row_D, text in zip(counts_ND, texts, strict=True):
+        for word, count in Counter(words(text)).items():
+            if word in number_of:
+                row_D[number_of[word]] = min(count, 255)
+    return counts_ND
 
 
 def sequences(texts: Sequence[str], vocabulary: Sequence[str], length: int) -> NDArray[np.int32]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-REVISION = 4  # raise it when a comparison's tables, figures or page come out otherwise
+REVISION = 6  # raise it when a comparison's tables, tests, figures or page come out otherwise
 
 RUNS = pa.schema(
     [
@@ -18,10 +18,17 @@ RUNS = pa.schema(
         ("bits", pa.int32()),
         ("seed", pa.int32()),
         ("direction", pa.string()),
-        ("map", pa.float64()),  # null where training failed
+        ("map", pa.float64()),  # null where training failed, and of data without labels
         ("ndcg_at_100", pa.float64()),  # null there, and where reports have none: of cosines, of random bits
-        ("chance", pa.float64()),
+        (
+            "recall_at_1",
+            pa.float64(),
+        ),  # of the own pair; null as ndcg_at_100 is
+        ("recall_at_5", pa.float64()),
+        ("recall_at_10", pa.float64()),
+        ("chance", pa.float64()),  # of MAP; null of data without labels
         ("minutes", pa.float64()),  # of training, wall time; null where it was not kept
+        ("recipe", pa.string()),  # where the settings come from, with the budget of a tuned one
         ("error", pa.string()),
     ]
 )
@@ -37,10 +44,19 @@ SUMMARY = pa.schema(
         ("low", pa.float64()),  # 95% interval of the mean over seeds, by Student's t; null with one seed
         ("high", pa.float64()),
         ("minutes", pa.float64()),
+        ("recipe", pa.string()),
         ("source", pa.string()),  # of a published figure; null for ours
     ]
 )
-METRICS = {"map": "MAP", "ndcg_at_100": "NDCG@100"}
+METRICS = {
+    "map": "MAP",
+    "ndcg_at_100": "NDCG@100",
+    "recall_at_1": "R@1",
+    "recall_at_5": "R@5",
+    "recall_at_10": "R@10",
+}
+LABELLED = ("map", "ndcg_at_100", "recall_at_10")  # shown where there are labels; the first one is tested
+UNLABELLED = ("recall_at_10", "recall_at_5", "recall_at_1")
 ARROWS = {"image_to_text": "image → text", "text_to_image": "text → image"}
 
 
@@ -48,21 +64,34 @@ def summary(runs: pa.Table) -> pa.Table:
     """Return one row per dataset, method, length, direction and metric of a RUNS table."""
     keys = ("dataset", "method", "bits", "direction")
     rows = sorted(runs.to_pylist(), key=lambda row: tuple(row[key] for key in keys))
+    measured = {
+        dataset: [
+            name for name in METRICS if any(r[name] is not None for r in rows if r["dataset"] == dataset)
+        ]
+        for dataset in {row["dataset"] for row in rows}
+    }
     summed: list[dict[str, Any]] = []
     for key, group in groupby(rows, key=lambda row: tuple(row[key] for key in keys)):
         same = list(group)
         minutes = [row["minutes"] for row in same if row["minutes"] is not None]
         ended = sum(row["error"] is None for row in same)
-        for metric in METRICS:
+        for metric in measured[key[0]] or LABELLED[:1]:
             values = [row[metric] for row in same if row[metric] is not None]
             low, high = interval(values)
             mean = float(np.mean(values)) if values else None
             summed.append(
                 dict(zip(keys, key, strict=True))
                 | {"metric": metric, "seeds": ended, "value": mean, "low": low, "high": high}
-                | {"minutes": float(np.mean(minutes)) if minutes else None}
+                | {"minutes": float(np.mean(minutes)) if minutes else None, "recipe": same[0]["recipe"]}
             )
     return pa.Table.from_pylist(summed, SUMMARY)
+
+
+def shown(summed: pa.Table, dataset: str) -> tuple[str, ...]:
+    """Return the metrics to show of a dataset; by the first of them methods are told apart."""
+    rows = [row for row in summed.to_pylist() if row["dataset"] == dataset and row["source"] is None]
+    measured = {row["metric"] for row in rows}
+    return tuple(name for name in (LABELLED if "map" in measured else UNLABELLED) if name in measured)
 
 
 def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
@@ -92,7 +121,7 @@ def table(
         names: what to call a method; one without a name goes by its own.
 
     Returns:
-        Mean and half its interval by length, and minutes of training.
+        Mean and half its interval by length, minutes of training, and the recipe.
     """
     wanted = {"dataset": dataset, "direction": direction, "metric": metric}
     rows = [row for row in summed.to_pylist() if wanted.items() <= row.items()]
@@ -106,7 +135,8 @@ def table(
         shown.append(
             {"method": names.get(method, method)}
             | {f"{bits} bits": _cell(by_bits[bits]) if bits in by_bits else "" for bits in lengths}
-            | {"minutes": f"{np.mean(minutes):.1f}" if minutes else "", "published in": source}
+            | {"minutes": f"{np.mean(minutes):.1f}" if minutes else ""}
+            | {"recipe": next(iter(by_bits.values()))["recipe"] or "", "published in": source}
         )
     return shown
 

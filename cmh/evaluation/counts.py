@@ -46,6 +46,8 @@ class CodedItems:
     """The group of each query, which intervals respect; None: each query is its own."""
     image_N: NDArray[np.int64] | None = None
     """The image of each query: several texts may describe one; None: each query has its own."""
+    id_N: NDArray[Any] | None = None
+    """The id of each query, by which reports are compared; None: its position."""
 
     def codes_for(self, side: str, ranking: RankingSpec, orders: BitOrders) -> hamming.Codes:
         """Return the codes of a side in the bits that the ranking keeps."""

@@ -1,17 +1,23 @@
 """Figures of a report, fit for a page of a paper: vector and bitmap, colour-blind safe, deterministic bytes.
 
-Every function takes plain numbers and returns a matplotlib `Figure`; `render` turns it into a file's bytes.
+Every function takes plain numbers and returns a matplotlib `Figure`; `render` turns it into a file's bytes,
+and `panels` makes the numbers of a table.
 """
+
+from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import pyarrow as pa
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _STYLE: Any = {
     "font.size": 9,
@@ -37,8 +43,22 @@ _TITLES = {
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
+def _empty(width: float, height: float) -> Figure:
+    """Return a figure of this size in inches."""
+    from matplotlib.figure import Figure  # as below: half a second, which runs that draw nothing go without
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _style(**others: Any) -> AbstractContextManager[None]:
+    """Return what sets the style of figures within a block."""
+    from matplotlib import rc_context
+
+    return rc_context(_STYLE | others)
+
+
 def _panels(directions: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(3.3 * len(directions), 3.0), layout="constrained")
+    figure = _empty(3.3 * len(directions), 3.0)
     axes = figure.subplots(1, len(directions), sharey=True, squeeze=False)[0]
     for axis, direction in zip(axes, directions, strict=True):
         axis.set_title(_TITLES.get(direction, direction), fontsize=9)
@@ -63,7 +83,7 @@ def curves(
         logarithmic: draw the horizontal axis in powers of ten.
         floor: what chance reaches; drawn as a dashed line where it is above 0.
     """
-    with rc_context(_STYLE):
+    with _style():
         figure, axes = _panels(list(panels))
         for axis, lines in zip(axes, panels.values(), strict=True):
             for label, (xs, ys) in lines.items():
@@ -83,17 +103,20 @@ Points = Mapping[int, tuple[float, float, float]]
 """Bits → MAP, lower and upper end of its 95% interval."""
 
 
-def map_by_bits(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0) -> Figure:
-    """Draw MAP against code length, one panel per direction.
+def map_by_bits(
+    panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0, measure: str = "MAP@all"
+) -> Figure:
+    """Draw MAP, or another measure, against code length, one panel per direction.
 
     There is one line per method or way of choosing the bits.
 
     Args:
         panels: direction → label → points.
         floor: what chance reaches; drawn as a dashed line where it is above 0.
+        measure: name of the vertical axis.
     """
     many = len(next(iter(panels.values()), {})) > len(_COLOURS)
-    with rc_context(_STYLE):
+    with _style():
         figure, axes = _panels(list(panels))
         for axis, lines in zip(axes, panels.values(), strict=True):
             for place, (label, points) in enumerate(lines.items()):
@@ -110,7 +133,7 @@ def map_by_bits(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0) 
             axis.set_xticks(ticks, [str(b) for b in ticks])
             axis.minorticks_off()
             axis.set_xlabel("bits")
-        axes[0].set_ylabel("MAP@all")
+        axes[0].set_ylabel(measure)
         if many:  # they would cover the lines
             labels = axes[0].get_legend_handles_labels()
             figure.set_size_inches(3.3 * len(axes) + 1.6, max(3.0, 0.4 + 0.18 * len(labels[1])))
@@ -120,14 +143,17 @@ def map_by_bits(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0) 
         return figure
 
 
-def map_by_method(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0) -> Figure:
-    """Draw MAP at one length, one panel per direction, a row per method.
+def map_by_method(
+    panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0, measure: str = "MAP@all"
+) -> Figure:
+    """Draw MAP, or another measure, at one length, one panel per direction, a row per method.
 
     The best of the first panel is on top.
 
     Args:
         panels: direction → method → a single point.
         floor: as of `map_by_bits`.
+        measure: name of the horizontal axis.
     """
     (first, *_) = panels.values()
 
@@ -135,7 +161,7 @@ def map_by_method(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0
         return next(iter(first[method].values()))[0]
 
     methods = sorted(first, key=value)
-    with rc_context(_STYLE):
+    with _style():
         figure, axes = _panels(list(panels))
         figure.set_size_inches(3.3 * len(axes) + 0.6, max(2.0, 0.8 + 0.18 * len(methods)))
         for axis, rows in zip(axes, panels.values(), strict=True):
@@ -146,7 +172,7 @@ def map_by_method(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0
             if floor:
                 axis.axvline(floor, color="grey", linestyle="--", linewidth=1, label="chance")
             axis.set_xlim(left=0)
-            axis.set_xlabel("MAP@all")
+            axis.set_xlabel(measure)
         axes[0].set_yticks(range(len(methods)), methods, fontsize=8)
         axes[0].set_ylim(-0.7, len(methods) - 0.3)
         if floor:
@@ -154,19 +180,34 @@ def map_by_method(panels: Mapping[str, Mapping[str, Points]], floor: float = 0.0
         return figure
 
 
-def training(history: Mapping[str, Sequence[float]], validation: Mapping[str, Sequence[float]]) -> Figure:
-    """Return loss terms (left) and validation MAP (right) by epoch."""
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(6.6, 3.0), layout="constrained")
+def training(
+    epochs: Sequence[int], history: Mapping[str, Sequence[float]], validation: Mapping[str, Sequence[float]]
+) -> Figure:
+    """Return loss terms (left) and what was measured on validation items (right) by epoch."""
+    with _style():
+        figure = _empty(6.6, 3.0)
         for axis, lines, title in zip(
-            figure.subplots(1, 2), (history, validation), ("training loss", "validation MAP"), strict=True
+            figure.subplots(1, 2), (history, validation), ("training loss", "validation"), strict=True
         ):
             axis.set_prop_cycle(color=_COLOURS)
             for label, values in lines.items():
-                axis.plot(range(1, len(values) + 1), values, label=label)
+                axis.plot(epochs, np.array(values, np.float64), label=label.replace("_", " "))
             axis.set_title(title, fontsize=9)
             axis.set_xlabel("epoch")
-            axis.legend(fontsize=8)
+            axis.legend(fontsize=7)
+        return figure
+
+
+def histogram(panels: Mapping[str, NDArray[np.floating[Any]]], score: str) -> Figure:
+    """Return how many queries have which score, in [0, 1], one panel per direction; the mean is a line."""
+    with _style():
+        figure, axes = _panels(list(panels))
+        for axis, values in zip(axes, panels.values(), strict=True):
+            axis.hist(values, bins=20, range=(0, 1), color=_COLOURS[0])
+            axis.axvline(float(np.mean(values)), color=_COLOURS[1], label="mean")
+            axis.set_xlabel(score)
+        axes[0].set_ylabel("queries")
+        axes[-1].legend(fontsize=8)
         return figure
 
 
@@ -177,8 +218,8 @@ def attention(image_BHWC: NDArray[np.uint8], mask_BHW: NDArray[np.floating[Any]]
         image_BHWC: uint8 RGB.
         mask_BHW: of fewer places than the images have pixels, each shown as a square; in [0, 1].
     """
-    with rc_context(_STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(1.1 * len(image_BHWC), 4.8), layout="constrained")
+    with _style(**{"axes.grid": False}):
+        figure = _empty(1.1 * len(image_BHWC), 4.8)
         axes = figure.subplots(4, len(image_BHWC), squeeze=False)
         for column, parts in enumerate(map(attention_parts, image_BHWC, mask_BHW)):
             for axis, (title, picture) in zip(axes[:, column], parts.items(), strict=True):
@@ -213,10 +254,44 @@ def attention_parts(
     }
 
 
+def frequencies(items_by_label: Mapping[str, int], words_of_texts: Sequence[int]) -> Figure:
+    """Return two panels: items of each of the commonest labels, and how many texts have how many words."""
+    figure = _empty(7.2, 3.4)
+    left, right = figure.subplots(1, 2)
+    shown = dict(list(items_by_label.items())[:30])
+    left.barh([label[:24] for label in shown], list(shown.values()), color=_COLOURS[0])
+    left.tick_params(axis="y", labelsize=6)
+    left.invert_yaxis()
+    left.set_title(f"items of a label, {len(shown)} of {len(items_by_label)} labels", fontsize=9)
+    most = max(words_of_texts, default=0)
+    step = -(-(most + 1) // 40)  # whole numbers of words
+    right.hist(words_of_texts, bins=np.arange(-0.5, most + step, step), color=_COLOURS[0])
+    right.set_title("texts by number of words", fontsize=9)
+    return figure
+
+
 def render(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
     """Return the figure as a file's bytes; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    with rc_context(_STYLE):
+    with _style():
         figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
     return buffer.getvalue()
+
+
+def panels(
+    table: pa.Table, curve: str, directions: Sequence[str], unit: str = "bits"
+) -> dict[str, dict[str, Curve]]:
+    """Return one curve of a table (`cmh.evaluation.report.CURVES`) for `curves`; `unit` names lengths."""
+    rows = [r for r in table.to_pylist() if r["curve"] == curve]
+    return {
+        direction: {
+            f"{bits} {unit}": tuple(
+                np.array(
+                    [[r["x"], r["y"]] for r in rows if (r["direction"], r["bits"]) == (direction, bits)]
+                ).T
+            )
+            for bits in sorted({r["bits"] for r in rows})
+        }
+        for direction in directions
+    }

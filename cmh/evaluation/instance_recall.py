@@ -6,6 +6,9 @@ may be (Hodosh, Young and Hockenmaier, Framing Image Description as a Ranking Ta
 Where several texts describe one image, the image asks once and any of its texts is right, and texts search
 the images, each of which is there once.
 
+`group_recall` asks for more than the own pair: another item of its group, such as another drawing of the
+same thing.
+
 Items at the same distance are tied.  The expectation over all orders of the ties is in closed form: with C
 items nearer than the nearest right one, and N at its distance of which R are right, the first K ranks take
 m = min(max(K − C, 0), N) of these, and hold a right one with probability 1 − C(N − R, m) / C(N, m).
@@ -14,7 +17,8 @@ Shape suffixes: Q = pairs, A = queries, G = gallery, R = queries of a block, P =
 J = numbers of ranks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,15 +31,23 @@ KS = (1, 5, 10)
 _BLOCK = 256  # queries compared at a time: 20,000 of them against each other take 50 MB
 
 
-def instance_recall(
+class Found(NamedTuple):
+    """What became of each query, in expectation over the orders of ties."""
+
+    hit_AJ: NDArray[np.float64]  # in [0, 1]: whether the first k hold a right item, for each k
+    reciprocal_rank_A: NDArray[np.float64]  # of the first right item
+    rank_A: NDArray[np.float64]  # of the first right item, from 1
+
+
+def of_pairs(
     query_QP: Codes,
     gallery_QP: Codes,
     ks: Sequence[int] = KS,
     *,
     image_Q: ArrayLike | None = None,
     query_is_image: bool = True,
-) -> NDArray[np.float64]:
-    """Return (A, J) float64 in [0, 1]: the expected hit of each query among its first k, for each k of `ks`.
+) -> Found:
+    """Return how each query finds its own pair.
 
     Args:
         query_QP: codes of one modality of the pairs, (Q, P) uint8.
@@ -58,13 +70,62 @@ def instance_recall(
             f"{gallery_QP.shape}"
         )
     everyone = np.arange(len(query_QP))
-    image_Q = everyone if image_Q is None else np.unique(np.asarray(image_Q), return_inverse=True)[1]
+    image_Q = everyone if image_Q is None else _numbers(image_Q)
     one_per_image = np.sort(np.unique(image_Q, return_index=True)[1])
     query, gallery = (one_per_image, everyone) if query_is_image else (everyone, one_per_image)
-    nearer_A1, tied_A1, right_A1 = (
-        count_A[:, None]
-        for count_A in _counts(query_QP[query], gallery_QP[gallery], image_Q[query], image_Q[gallery])
+    counted = _counts(
+        query_QP[query], gallery_QP[gallery], lambda rows: image_Q[query][rows, None] == image_Q[gallery]
     )
+    return Found(_hits(ks, *counted), *_ranks(*counted))
+
+
+def group_recall(
+    query_QP: Codes, gallery_QP: Codes, group_Q: ArrayLike, image_Q: ArrayLike, ks: Sequence[int] = KS
+) -> NDArray[np.float64]:
+    """Return (Q, J) float64 in [0, 1]: whether the first k hold an item of the query's group.
+
+    That is an item with another image: the query's own is left out of its gallery.  Only where a group has a
+    single image (`has_others` says where) is the own one right.
+
+    Args:
+        query_QP: codes of one modality of the items, (Q, P) uint8.
+        gallery_QP: codes of the other; row i belongs to query i.
+        group_Q: the group of each item, of any kind.
+        image_Q: the image of each item, of any kind.
+        ks: numbers of ranks.
+    """
+    group, image = _numbers(group_Q), _numbers(image_Q)
+    several = has_others(group, image)
+
+    def right(rows: slice) -> NDArray[np.bool_]:
+        own = image[rows, None] == image
+        found: NDArray[np.bool_] = np.where(several[rows, None], (group[rows, None] == group) & ~own, own)
+        return found
+
+    def left_out(rows: slice) -> NDArray[np.bool_]:
+        out: NDArray[np.bool_] = (image[rows, None] == image) & several[rows, None]
+        return out
+
+    return _hits(ks, *_counts(query_QP, gallery_QP, right, left_out))
+
+
+def has_others(group_Q: ArrayLike, image_Q: ArrayLike) -> NDArray[np.bool_]:
+    """Return for each item whether its group has other images than its own, bool (Q,)."""
+    group, image = _numbers(group_Q), _numbers(image_Q)
+    of_group = np.unique(np.stack([group, image]), axis=1)[0]  # a row per image of a group
+    several: NDArray[np.bool_] = np.bincount(of_group)[group] > 1
+    return several
+
+
+def _numbers(names_Q: ArrayLike) -> NDArray[np.int64]:
+    return np.unique(np.asarray(names_Q), return_inverse=True)[1]
+
+
+def _hits(
+    ks: Sequence[int], nearer_A: NDArray[np.int64], tied_A: NDArray[np.int64], right_A: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the probabilities (A, J) that the first k hold a right item, of the counts of `_counts`."""
+    nearer_A1, tied_A1, right_A1 = nearer_A[:, None], tied_A[:, None], right_A[:, None]
     taken_AJ = np.clip(np.array(ks, np.int64) - nearer_A1, 0, tied_A1)
     wrong_A1 = tied_A1 - right_A1
     # log C(wrong, taken) / C(tied, taken); where more are taken than are wrong, none can be missed
@@ -78,16 +139,45 @@ def instance_recall(
     return hit_AJ
 
 
+def _ranks(
+    nearer_A: NDArray[np.int64], tied_A: NDArray[np.int64], right_A: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the expected reciprocal rank and the expected rank of the first right item, both (A,).
+
+    Of N tied items of which R are right, the first right one has place m with probability
+    C(N - m, R - 1) / C(N, R), and place (N + 1) / (R + 1) in expectation.
+    """
+    reciprocal_A = np.empty(len(nearer_A))
+    for row, (nearer, tied, right) in enumerate(zip(nearer_A, tied_A, right_A, strict=True)):
+        place = np.arange(1, tied - right + 2)
+        log_share = (
+            gammaln(tied - place + 1) - gammaln(right) - gammaln(tied - place - right + 2)
+            - gammaln(tied + 1) + gammaln(right + 1) + gammaln(tied - right + 1)
+        )  # fmt: skip
+        reciprocal_A[row] = (np.exp(log_share) / (nearer + place)).sum()
+    return reciprocal_A, nearer_A + (tied_A + 1) / (right_A + 1)
+
+
 def _counts(
-    query_AP: Codes, gallery_GP: Codes, image_A: NDArray[np.int64], image_G: NDArray[np.int64]
+    query_AP: Codes,
+    gallery_GP: Codes,
+    right: Callable[[slice], NDArray[np.bool_]],
+    left_out: Callable[[slice], NDArray[np.bool_]] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the items nearer than the nearest right one, those at its distance, and the right ones there."""
+    """Return the items nearer than the nearest right one, those at its distance, and the right ones there.
+
+    `right` and `left_out` give, for a block of queries, which items of the gallery are right, and which are
+    not part of it, bool (R, G).
+    """
     counts_3A = np.zeros((3, len(query_AP)), np.int64)
+    far = np.iinfo(np.uint16).max
     for start in range(0, len(query_AP), _BLOCK):
         rows = slice(start, start + _BLOCK)
         distance_RG = hamming.distances(query_AP[rows], gallery_GP)
-        right_RG = image_A[rows, None] == image_G
-        nearest_R1 = np.where(right_RG, distance_RG, np.iinfo(np.uint16).max).min(axis=1)[:, None]
+        if left_out is not None:
+            distance_RG = np.where(left_out(rows), far, distance_RG)
+        right_RG = right(rows)
+        nearest_R1 = np.where(right_RG, distance_RG, far).min(axis=1)[:, None]
         tied_RG = distance_RG == nearest_R1
         counts_3A[:, rows] = [
             (distance_RG < nearest_R1).sum(axis=1), tied_RG.sum(axis=1), (tied_RG & right_RG).sum(axis=1)

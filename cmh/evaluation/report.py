@@ -1,4 +1,4 @@
-"""Measure a model: every metric of every direction and length, as two flat tables.
+"""Measure a model: every metric of every direction and length, as flat tables.
 
 `measure_codes` takes counts over Hamming distances.  `measure_embeddings` takes the embeddings of a
 real-valued method and ranks by cosine, ties in database order (`cmh.evaluation.stable_metrics`): it gives the
@@ -10,20 +10,19 @@ Shape suffixes: Q = queries, N = items of the dataset, K = numbers of an embeddi
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cmh.evaluation import bootstrap, instance_recall, metrics, ndcg, stable_metrics
+from cmh.evaluation import bootstrap, metrics, ndcg, stable_metrics
 from cmh.evaluation.counts import CodedItems, RankingCounts, RankingSpec
-from cmh.evaluation.figures import Curve
 from cmh.evaluation.histograms import Counts, Histograms
 
 Scores = Mapping[str, NDArray[np.float64]]
 
-REVISION = 7  # raise it when any figure or page of a report comes out otherwise: metrics, NDCG, recall, page
+REVISION = 9  # raise it when any figure or page of a report comes out otherwise: metrics, NDCG, recall, page
 
 DIRECTIONS: Mapping[str, tuple[str, str]] = {
     "image_to_text": ("image", "text"),
@@ -65,7 +64,37 @@ CURVES = pa.schema(
         ("y", pa.float64()),  # precision
     ]
 )
+QUERIES = pa.schema(
+    [
+        ("query", pa.string()),  # id of the item
+        ("group", pa.string()),
+        ("direction", pa.string()),  # across modalities only
+        ("bits", pa.int32()),
+        ("ranking", pa.string()),  # as in METRICS
+        ("average_precision", pa.float32()),  # whose mean is that ranking's MAP
+    ]
+)
+PAIRS = pa.schema(
+    [
+        ("query", pa.string()),  # id of the item that asks: of several texts of an image, the first
+        ("group", pa.string()),
+        ("direction", pa.string()),
+        ("bits", pa.int32()),
+        ("ranking", pa.string()),  # stored: by prefixes
+        ("reciprocal_rank", pa.float32()),  # of the own pair, as all of these in expectation over ties
+        ("recall_at_10", pa.float32()),  # whether it is among ten; null where there are no more queries
+    ]
+)
 RANKS = (1, 10, 50, 100, 500, 1000)
+
+
+class Tables(NamedTuple):
+    """What is measured: tables of the schemas METRICS, CURVES, QUERIES and PAIRS."""
+
+    metrics: pa.Table
+    curves: pa.Table
+    queries: pa.Table
+    pairs: pa.Table
 
 
 def rankings(directions: Iterable[str], lengths: Sequence[int], orders: Iterable[str]) -> list[RankingSpec]:
@@ -83,34 +112,74 @@ def rankings(directions: Iterable[str], lengths: Sequence[int], orders: Iterable
     ]
 
 
-def measure_codes(counted: RankingCounts, queries: CodedItems, radius: int) -> tuple[pa.Table, pa.Table]:
-    """Return all metrics (`METRICS`) and curves (`CURVES`) of these rankings, in their order."""
+def measure_codes(counted: RankingCounts, queries: CodedItems, radius: int) -> Tables:
+    """Return all metrics, curves and scores of queries of these rankings, in their order."""
     rows: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
+    scored: list[pa.Table] = []
     for ranking, counts_QGD in counted.items():
         found = metrics.RetrievalScores(Histograms.of_grades(counts_QGD))
         direction = f"{ranking.query}_to_{ranking.database}"
         place = {"direction": direction, "bits": ranking.bits}
         where = place | {"ranking": ranking.order or STORED[0]}
+        score_Q = metrics.average_precision(found.histograms)
+        if direction in CROSS_MODAL:
+            scored.append(_queries(where, score_Q, queries.id_N, queries.group_N))
+        rows.append(where | _map(score_Q, queries.group_N))
         if ranking.order is not None:
-            rows.append(where | _map(found, queries))
             continue
-        rows += [where | row for row in [*_code_scores(found, queries, radius), *_graded(counts_QGD)]]
+        rows += [where | row for row in [*_code_scores(found, radius), *_graded(counts_QGD)]]
         points += [place | point for point in _curves(found)]
         if direction in CROSS_MODAL:
-            rows += [where | row for row in _instances(queries, ranking)]
-            rows.append(where | {"ranking": RANDOM} | _map(found.all_tied, queries))
-    return pa.Table.from_pylist(rows, METRICS), pa.Table.from_pylist(points, CURVES)
+            floor_Q = metrics.average_precision(found.all_tied.histograms)
+            rows.append(where | {"ranking": RANDOM} | _map(floor_Q, queries.group_N))
+    return _tables(rows, points, scored)
 
 
-def _map(found: metrics.RetrievalScores, queries: CodedItems) -> dict[str, Any]:
-    value, low, high = found.map_interval(group_Q=queries.group_N)
+def with_pairs(tables: Tables | None, rows: Sequence[Mapping[str, Any]], pairs: pa.Table) -> Tables:
+    """Return the tables with what `cmh.evaluation.pair_metrics` measured; None: there are no others.
+
+    Args:
+        tables: those by label.
+        rows: of METRICS.
+        pairs: a table of PAIRS.
+    """
+    measured = tables or _tables([], [], [])
+    more = pa.Table.from_pylist(list(rows), METRICS)
+    return measured._replace(metrics=pa.concat_tables([measured.metrics, more]), pairs=pairs)
+
+
+def _tables(
+    rows: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]], scored: Sequence[pa.Table]
+) -> Tables:
+    return Tables(
+        pa.Table.from_pylist(rows, METRICS),
+        pa.Table.from_pylist(points, CURVES),
+        pa.concat_tables([QUERIES.empty_table(), *scored]),
+        PAIRS.empty_table(),
+    )
+
+
+def _map(score_Q: NDArray[np.float64], group_Q: NDArray[Any] | None) -> dict[str, Any]:
+    value, low, high = bootstrap.interval(score_Q, group_Q)
     return {"metric": "map", "value": value, "low": low, "high": high}
 
 
-def _code_scores(
-    found: metrics.RetrievalScores, queries: CodedItems, radius: int
-) -> Iterable[dict[str, Any]]:
+def _queries(
+    where: Mapping[str, Any],
+    score_Q: NDArray[np.float64],
+    id_Q: NDArray[Any] | None,
+    group_Q: NDArray[Any] | None,
+) -> pa.Table:
+    """Return QUERIES of one ranking; queries without ids go by position, and without groups by their ids."""
+    ids = np.arange(len(score_Q)) if id_Q is None else id_Q
+    groups = ids if group_Q is None else group_Q
+    columns = {"query": ids.astype(str), "group": groups.astype(str)}
+    columns |= {name: np.full(len(ids), value) for name, value in where.items()}
+    return pa.table(columns | {"average_precision": score_Q.astype(np.float32)}, QUERIES)
+
+
+def _code_scores(found: metrics.RetrievalScores, radius: int) -> Iterable[dict[str, Any]]:
     lookup = found.lookup(min(radius, found.histograms.bits))
     values = {
         "map_worst_ties": found.map_at(None, "worst"),
@@ -126,26 +195,7 @@ def _code_scores(
     ranks = [k for k in RANKS if k <= database]
     values |= {f"map_at_{k}": found.map_at(k) for k in ranks if k >= 50}
     values |= {f"precision_at_{k}": found.precision_at(k) for k in ranks}
-    return [_map(found, queries), *({"metric": name, "value": value} for name, value in values.items())]
-
-
-def _instances(queries: CodedItems, ranking: RankingSpec) -> Iterable[dict[str, Any]]:
-    """Return instance recall among the queries, of the ranks that are fewer than they."""
-    gallery = len(queries.label_NL) if queries.image_N is None else len(np.unique(queries.image_N))
-    ks = [k for k in instance_recall.KS if k < gallery]
-    query_QP, gallery_QP = (
-        queries.codes_for(side, ranking, {}) for side in (ranking.query, ranking.database)
-    )
-    asks_image = ranking.query == "image"
-    hit_AJ = instance_recall.instance_recall(
-        query_QP, gallery_QP, ks, image_Q=queries.image_N, query_is_image=asks_image
-    )
-    group_A = queries.group_N
-    if group_A is not None and queries.image_N is not None and asks_image:
-        group_A = group_A[np.sort(np.unique(queries.image_N, return_index=True)[1])]
-    for k, hit_A in zip(ks, hit_AJ.T, strict=True):
-        value, low, high = bootstrap.interval(hit_A, group_A)
-        yield {"metric": f"instance_recall_at_{k}", "value": value, "low": low, "high": high}
+    return [{"metric": name, "value": value} for name, value in values.items()]
 
 
 def _graded(gains_QGD: Counts) -> Iterable[dict[str, Any]]:
@@ -173,27 +223,31 @@ def measure_embeddings(
     query: NDArray[np.int64],
     database: NDArray[np.int64],
     group_Q: NDArray[Any] | None = None,
-) -> tuple[pa.Table, pa.Table]:
-    """Return `METRICS` and `CURVES` of the embeddings (N, K) of "image" and "text"; the column bits has K.
+    id_Q: NDArray[Any] | None = None,
+) -> Tables:
+    """Return the tables of the embeddings (N, K) of "image" and "text"; the column bits has K.
 
     group_Q: the group of each query, which intervals respect; None: each query is its own.
+    id_Q: the id of each query; None: its position.
     """
     rows: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
+    scored: list[pa.Table] = []
     labels = label_NL[query], label_NL[database]
     drawn = np.unique(np.geomspace(1, len(database), 40).astype(int))
     for direction, (asking, asked) in DIRECTIONS.items():
         sides = embedding[asking][query], embedding[asked][database]
         found = stable_metrics.evaluate_cosine(*sides, *labels, _rank_measures(len(database), drawn))
-        where = {"direction": direction, "bits": sides[0].shape[1]}
-        rows += [
-            where | {"ranking": COSINE} | row for row in _embedding_scores(found, len(database), group_Q)
-        ]
+        place = {"direction": direction, "bits": sides[0].shape[1]}
+        where = place | {"ranking": COSINE}
+        rows += [where | row for row in _embedding_scores(found, len(database), group_Q)]
+        if direction in CROSS_MODAL:
+            scored.append(_queries(where, found["map"], id_Q, group_Q))
         points += [
-            where | {"curve": "precision_at", "x": float(k), "y": float(found[f"precision_at_{k}"].mean())}
+            place | {"curve": "precision_at", "x": float(k), "y": float(found[f"precision_at_{k}"].mean())}
             for k in drawn
         ]
-    return pa.Table.from_pylist(rows, METRICS), pa.Table.from_pylist(points, CURVES)
+    return _tables(rows, points, scored)
 
 
 def _rank_measures(database: int, drawn: NDArray[np.int64]) -> dict[str, stable_metrics.Measure]:
@@ -213,8 +267,7 @@ def _rank_measures(database: int, drawn: NDArray[np.int64]) -> dict[str, stable_
 
 def _embedding_scores(found: Scores, database: int, group_Q: NDArray[Any] | None) -> Iterable[dict[str, Any]]:
     """Return one row per figure, as `cmh.evaluation.report` names them."""
-    value, low, high = bootstrap.interval(found["map"], group_Q)
-    yield {"metric": "map", "value": value, "low": low, "high": high}
+    yield _map(found["map"], group_Q)
     relevant_Q = found["relevant"]
     yield {"metric": "queries_without_relevant", "value": float((relevant_Q == 0).sum())}
     yield {"metric": "chance", "value": float((relevant_Q / database).mean())}
@@ -239,21 +292,3 @@ def select(table: pa.Table, metric: str, *rankings: str) -> list[dict[str, Any]]
     """Return rows of a METRICS table with this metric (and one of these rankings), as dicts."""
     rows: list[dict[str, Any]] = table.to_pylist()
     return [r for r in rows if r["metric"] == metric and (not rankings or r["ranking"] in rankings)]
-
-
-def panels(
-    curves: pa.Table, curve: str, directions: Sequence[str], unit: str = "bits"
-) -> dict[str, dict[str, Curve]]:
-    """Return one curve of a CURVES table in the form that `figures.curves` draws; `unit` names lengths."""
-    rows = [r for r in curves.to_pylist() if r["curve"] == curve]
-    return {
-        direction: {
-            f"{bits} {unit}": tuple(
-                np.array(
-                    [[r["x"], r["y"]] for r in rows if (r["direction"], r["bits"]) == (direction, bits)]
-                ).T
-            )
-            for bits in sorted({r["bits"] for r in rows})
-        }
-        for direction in directions
-    }

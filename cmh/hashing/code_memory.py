@@ -2,7 +2,7 @@
 
 Methods that train the towers in turn compare a batch of one modality with the codes of *all* items in the
 other.  Encoding all items again at each step would cost too much, so the codes are stored.  The memory is the
-same on every worker.
+same on every worker.  Beside the codes it holds what does not change: labels and groups of the items.
 
 Shape suffixes: B = batch rows of this worker, N = training set, K = bits, L = labels.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cmh import distributed
-from cmh.data.batches import Side
+from cmh.data.sides import Side
 
 
 class CodeMemory:
@@ -26,12 +26,15 @@ class CodeMemory:
     text_NK: Tensor  # float32
     consensus_NK: Tensor  # float32 in {-1, +1}, computed at the last `refresh`
     labels_NL: Tensor  # float32 multi-hot
+    group_N: Tensor  # int64, number of each item's group
     relevant_share: float  # relevant pairs as a share of all pairs of training items
 
-    def __init__(self, labels_NL: Tensor, bits: int, seed: int) -> None:
+    def __init__(self, labels_NL: Tensor, bits: int, seed: int, group_N: Tensor | None = None) -> None:
         generator = torch.Generator().manual_seed(seed)
         shape = (len(labels_NL), bits)
         self.labels_NL = labels_NL
+        self.group_N = torch.arange(len(labels_NL)) if group_N is None else group_N
+        self.group_N = self.group_N.to(labels_NL.device)
         self.relevant_share = _relevant_share(labels_NL)
         self.image_NK = torch.randn(shape, generator=generator).to(labels_NL.device)
         self.text_NK = torch.randn(shape, generator=generator).to(labels_NL.device)
@@ -45,18 +48,18 @@ class CodeMemory:
         """Store the consensus of the current codes; the trainer calls this at the start of each epoch."""
         self.consensus_NK = self.consensus()
 
-    def weight_of_relevant(self, wanted: float | Literal["balanced"]) -> float:
+    def weight_of_relevant(self, weight: float | Literal["balanced"]) -> float:
         """Return the weight of a relevant pair in a loss over pairs.
 
         Args:
-            wanted: the weight itself, or "balanced" for the weight that makes all relevant pairs together
+            weight: the weight itself, or "balanced" for the weight that makes all relevant pairs together
                 weigh as much as all other pairs.
 
         Raises:
             ValueError: "balanced", and no training item has a label.
         """
-        if wanted != "balanced":
-            return wanted
+        if weight != "balanced":
+            return weight
         if self.relevant_share == 0:
             raise ValueError("relevant pairs cannot be balanced: no training item has a label")
         return (1 - self.relevant_share) / self.relevant_share
@@ -65,6 +68,7 @@ class CodeMemory:
         """Return a memory of the first `bits` bits; it shares storage with this one, labels included."""
         view = object.__new__(CodeMemory)
         view.labels_NL, view.relevant_share = self.labels_NL, self.relevant_share
+        view.group_N = self.group_N
         view.image_NK, view.text_NK = self.image_NK[:, :bits], self.text_NK[:, :bits]
         view.consensus_NK = self.consensus_NK[:, :bits]
         return view

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cmh import distributed
-from cmh.data.batches import Batch, Side, Stages
+from cmh.data.batches import Batch, Stages
+from cmh.data.sides import Side
 from cmh.hashing import losses
 from cmh.hashing.code_memory import CodeMemory
 from cmh.hashing.method import Inputs, Method, Optimizer, Phase

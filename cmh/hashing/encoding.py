@@ -1,6 +1,6 @@
-"""Encode items with a trained method, and pack their codes.
+"""Encode items with a trained method, and rank their bits.
 
-Shape suffixes: n = items, B = batch, K = bits, P = packed bytes.
+Shape suffixes: n = items, B = batch, K = bits.
 """
 
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmh.codes import hamming
-from cmh.data.batches import Side, Slice, batches
+from cmh.data.batches import Slice, batches
 from cmh.data.items import Items
+from cmh.data.sides import Side
 from cmh.hashing.bit_order import order_bits
 from cmh.hashing.method import Method
 
-REVISION = 1  # raise it when the codes of a model change: by the order of bits, signs or packing
+REVISION = 2  # raise it when what is kept of codes changes: the order of bits, signs, packing, the engine
 
 
 def relaxed_codes(method: Method, items: Items, side: Side, batch_size: int = 128) -> NDArray[np.float32]:
@@ -50,24 +50,6 @@ def relaxed_codes(method: Method, items: Items, side: Side, batch_size: int = 12
             u_nK[batch.index_B.cpu().numpy()] = u_BK.float().cpu().numpy()
     method.train(was_training)
     return u_nK
-
-
-def pack_codes(u_nK: NDArray[np.float32], order: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the packed codes of relaxed ones; sign(0) = +1.
-
-    Args:
-        u_nK: relaxed codes, float32.
-        order: position in the packed code → bit of the model, int64 (K,).
-
-    Returns:
-        Packed codes, uint8 (n, P).
-
-    Raises:
-        ValueError: a code contains NaN.
-    """
-    if np.isnan(u_nK).any():
-        raise ValueError("codes contain NaN; the network that made them diverged")
-    return hamming.pack(u_nK[:, order] >= 0)
 
 
 def bit_significance(method: Method) -> Tensor | None:

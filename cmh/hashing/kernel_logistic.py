@@ -1,6 +1,6 @@
 """Kernel logistic regression of all bits at once, over the same bases.
 
-    min_W  Σ_n Σ_k log(1 + exp(-b_nk (k_n W)_k)) + C tr(Wᵀ K_MM W)
+$$ min_W  Σ_n Σ_k log(1 + exp(-b_{nk} (k_n W)_k)) + C tr(Wᵀ K_{MM} W) $$
 
 k_n is the kernel of item n with the bases, K_MM that of the bases with each other.  These are the hash
 functions of SePH and GSPH, whose authors solve one bit after another.

@@ -4,11 +4,12 @@ The functions depend on neither modules nor devices, and give terms without weig
 term by its own weight.
 
 Shape suffixes: B = batch, N = the other side of the pairs (training set or batch), K = bits, L = labels,
-S = layers of a network that are compared at once (the loss is their mean).
+S = layers of a network that are compared at once (the loss is their mean), R = S B rows, n = a piece of N.
 `u`, `v` are relaxed codes in [-1, 1]; `b` is a code in {-1, +1}; `s` is relevance in {0, 1}, or similarity in
 [0, 1].
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,10 +17,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+PAIRS = 2**17  # that a core of a CPU works on at a time in `memory_nll`: 0.5 MB of each intermediate result
+
 
 def relevance(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:
     """Return s_BN = 1 where two items share at least one label, else 0; in the dtype of the labels."""
-    return (labels_BL @ labels_NL.T > 0).to(labels_BL.dtype)
+    return (labels_BL @ labels_NL.T).clamp_(max=1).to(labels_BL.dtype)
 
 
 def label_cosine(labels_BL: Tensor, labels_NL: Tensor) -> Tensor:
@@ -38,8 +41,9 @@ def pairwise_nll(
 ) -> Tensor:
     """Return the negative log-likelihood of relevance; gradients flow into the codes of both sides.
 
-    L = -mean_sij w_ij [ s_ij t_sij - log(1 + exp(t_sij)) ],   t = u v^T / alpha,
-    w_ij = relevant_weight where s_ij = 1, else 1.
+    $$ L = -mean_{sij} w_{ij} [s_{ij} t_{sij} - log(1 + exp(t_{sij}))],   t = u vᵀ / α $$
+
+    with w_ij = relevant_weight where s_ij = 1, else 1.
 
     Source: Jiang and Li, Deep Cross-Modal Hashing, CVPR 2017, first term of the objective (alpha = 2).
     Deviations: a mean over pairs instead of a sum, so that weights of terms depend on neither B nor N.
@@ -61,10 +65,12 @@ def pairwise_nll(
 def memory_nll(
     u_SBK: Tensor, memory_NK: Tensor, s_BN: Tensor, alpha: float, relevant_weight: float = 1.0
 ) -> Tensor:
-    """Return `pairwise_nll(u_SBK, memory_NK, ...)` with a constant other side, about twice as fast.
+    """Return `pairwise_nll(u_SBK, memory_NK, ...)` with a constant other side, several times as fast.
 
     Loss and gradient come from one pass over the pairs: dL/dt = w (sigmoid(t) - s).  The part of s in the
     gradient, s @ memory, is the same for all layers.  The computation always has the precision of the memory.
+    On a CPU it goes through the memory piece by piece: matrices of all pairs would leave its cache, and the
+    pages of new ones take longer than the sums.
 
     Args:
         u_SBK: codes of the batch, which receive the gradient.
@@ -77,6 +83,30 @@ def memory_nll(
     return loss
 
 
+def contrastive(u_BK: Tensor, v_BK: Tensor, group_B: Tensor, temperature: float) -> Tensor:
+    """Return InfoNCE of pairs, both ways, with all items of a group as targets of each other.
+
+    $$ L = -mean_i Σ_j t_{ij} log softmax_j(cos(u_i, v_j) / temperature), $$
+
+    the mean over both ways, with t_ij = 1 / n_i where i and j are of one group, of which
+    the batch holds n_i items, else 0.
+
+    Source: Radford et al., CLIP, ICML 2021, for groups of one; several targets as in Khosla et al.,
+    Supervised Contrastive Learning, NeurIPS 2020 (the mean outside of the logarithm).
+
+    Args:
+        u_BK: codes of one modality of the *global* batch.
+        v_BK: codes of the other, row by row of the same items.
+        group_B: number of each item's group, int64.
+        temperature: divisor of the cosines.
+    """
+    cosine_BB = cosine(u_BK, v_BK) / temperature
+    target_BB = (group_B[:, None] == group_B).to(cosine_BB.dtype)
+    target_BB = target_BB / target_BB.sum(1, keepdim=True)
+    ways = (functional.cross_entropy(logit_BB, target_BB) for logit_BB in (cosine_BB, cosine_BB.T))
+    return torch.stack(list(ways)).mean()
+
+
 def quantisation(u_BK: Tensor, b_BK: Tensor) -> Tensor:
     """Return L = mean_i ||b_i - u_i||^2 / K.
 
@@ -86,7 +116,7 @@ def quantisation(u_BK: Tensor, b_BK: Tensor) -> Tensor:
 
 
 def cosine(u_BK: Tensor, v_NK: Tensor) -> Tensor:
-    """Return cos_BN = <u_i, v_j> / (||u_i|| ||v_j||)."""
+    """Return cos_BN = ⟨u_i, v_j⟩ / (||u_i|| ||v_j||)."""
     return functional.normalize(u_BK) @ functional.normalize(v_NK).T
 
 
@@ -131,20 +161,33 @@ class _MemoryNLL(torch.autograd.Function):
         ctx: Any, u_SBK: Tensor, memory_NK: Tensor, s_BN: Tensor, alpha: float, relevant_weight: float
     ) -> Tensor:
         with torch.autocast(u_SBK.device.type, enabled=False):
-            t_SBN = (u_SBK / alpha) @ memory_NK.T
-            p_SBN = torch.sigmoid(t_SBN)
-            # softplus(t) = max(t, 0) - log sigmoid(|t|); on the CPU, torch vectorises log but not log1p
-            softplus_SBN = t_SBN.clamp_(min=0).sub_(torch.maximum(p_SBN, 1 - p_SBN).log_())
-            weight_BN = pair_weights(s_BN, relevant_weight)
-            relevant_BK = (s_BN @ memory_NK) * (relevant_weight / alpha)
-            pairs = p_SBN.numel()
-            loss = (softplus_SBN.sum(0) * weight_BN).sum() - (u_SBK.sum(0) * relevant_BK).sum()
-            gradient_SBK = (p_SBN.mul_(weight_BN) @ memory_NK) / alpha - relevant_BK
-            ctx.save_for_backward(gradient_SBK / pairs)
-            return loss / pairs
+            u_RK = (u_SBK / alpha).flatten(0, 1)
+            gradient_RK, loss = torch.zeros_like(u_RK), u_RK.new_zeros(())
+            for piece in _pieces(len(u_RK), memory_NK):
+                piece_nK, s_Bn = memory_NK[piece], s_BN[:, piece]
+                weight_Bn = pair_weights(s_Bn, relevant_weight)
+                t_Rn = u_RK @ piece_nK.T
+                p_Rn = torch.sigmoid(t_Rn)
+                # softplus(t) = max(t, 0) - log sigmoid(|t|); on the CPU, torch vectorises log but not log1p
+                softplus_Rn = t_Rn.clamp_(min=0).sub_(torch.maximum(p_Rn, 1 - p_Rn).log_())
+                loss += (softplus_Rn.view(-1, *s_Bn.shape).sum(0) * weight_Bn).sum()
+                p_Rn.view(-1, *s_Bn.shape).mul_(weight_Bn)
+                gradient_RK.addmm_(p_Rn, piece_nK)
+            relevant_BK = (s_BN @ memory_NK) * relevant_weight
+            gradient_SBK = gradient_RK.view_as(u_SBK) - relevant_BK
+            pairs = len(u_RK) * len(memory_NK)
+            ctx.save_for_backward(gradient_SBK / (alpha * pairs))
+            return (loss - (u_RK.view_as(u_SBK).sum(0) * relevant_BK).sum()) / pairs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient_SBK,) = ctx.saved_tensors
         return gradients[0] * gradient_SBK, None, None, None, None
+
+
+def _pieces(rows: int, memory_NK: Tensor) -> Iterator[slice]:
+    """Yield slices of a memory's items: on a CPU, as many at a time as keep their pairs in its cache."""
+    items = len(memory_NK)
+    size = max(1, PAIRS * torch.get_num_threads() // rows) if memory_NK.device.type == "cpu" else items
+    return (slice(start, start + size) for start in range(0, items, size))

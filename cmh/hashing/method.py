@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cmh.data.batches import Batch, Stages
+from cmh.data.items import Items
 from cmh.hashing.bit_order import Criterion
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class Method(nn.Module, ABC):
     VARIANTS: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
     """Ablations by name: fields of `Config` that override those of the recipe."""
     sequences: ClassVar[bool] = False  # whether texts are words in their order, not bags of words
+    reads_labels: ClassVar[Literal["always", "where given", "never"]] = "always"
+    """Whether training reads labels.  By those of the validation items the best epoch is chosen, too."""
+    texts: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """What it is made to read of a text, fields of `flows.experiment.TextSettings`; none: bags of words."""
     real_valued: ClassVar[bool] = False  # whether it gives embeddings of `bits` numbers, ranked by cosine
     bits: int
     keep: Criterion = "most"  # bits that a short code keeps, of a method with `significance`
@@ -145,6 +150,19 @@ class Method(nn.Module, ABC):
             terms |= {f"{name}_{bits}": weight * term for name, term in shorter.items()}
         return terms
 
+    def begin_epoch(self, epoch: int, train: Items, memory: CodeMemory) -> None:
+        """Prepare for an epoch: a schedule, statistics of the training set, a choice of items.
+
+        The trainer calls this on every worker before the first phase of each epoch, also of the one with
+        which a resumed run goes on.  What it sets must follow from the arguments and the method's state dict
+        alone, and be the same on every worker.  By default it does nothing.
+
+        Args:
+            epoch: number of the epoch, from 0.
+            train: all training items.
+            memory: codes of all training items.
+        """
+
     def codes(self, phase: str, batch: Batch, memory: CodeMemory) -> Tensor:
         """Return the codes (..., B, K) of the phase's towers for the batch, and write them to the memory.
 
@@ -184,6 +202,19 @@ class Method(nn.Module, ABC):
             modalities of an item (*unified* codes); otherwise None.
         """
         raise NotImplementedError(f"{type(self).__name__} has phases; train it with cmh.training.trainer.fit")
+
+    def go_on_from(self, before: Method) -> None:
+        """Take over what a model of this method has learnt, so that `solve` adds the items that it is given.
+
+        Only a method that learns *online* has this: its codes of the items before stay as they are.
+
+        Args:
+            before: the model; its labels are the first of this one's.
+
+        Raises:
+            ValueError: it reads other features, or has other settings.
+        """
+        raise NotImplementedError(f"{type(self).__name__} learns from all items at once, and adds none later")
 
     @abstractmethod
     def encode_image(self, image: Stages) -> Tensor:

@@ -1,6 +1,8 @@
 """Hash functions over RBF kernel features, which are similarities to a few bases.
 
-    k(x, z) = exp(-|x - z|² / 2σ²),   σ² = the mean squared distance between training items and bases
+$$ k(x, z) = exp(-|x - z|² / 2σ²) $$
+
+with σ² the mean squared distance between training items and bases.
 
 Shape suffixes: N = training set, B = batch, F = features, M = bases, K = bits.
 """

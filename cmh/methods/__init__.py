@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import math
 import pkgutil
 from typing import Any
 
@@ -43,11 +44,11 @@ def is_shallow(name: str) -> bool:
     return load(name).phases is Method.phases
 
 
-def config(name: str, **fields: Any) -> Any:
+def config(name: str, /, **fields: Any) -> Any:
     """Return the method's `Config` with `fields` set and everything else at the paper's default.
 
     Raises:
-        ValueError: unknown method, unknown field or a value of the wrong type; the message names the fields.
+        ValueError: unknown method, unknown field or a value that cannot be; the message names the fields.
     """
     cls = importlib.import_module(load(name).__module__).Config
     known = [f.name for f in dataclasses.fields(cls)]
@@ -55,10 +56,14 @@ def config(name: str, **fields: Any) -> Any:
     if unknown:
         raise ValueError(f"{name} has no setting {', '.join(unknown)}; it has: {', '.join(known)}")
     try:
-        return TypeAdapter(cls).validate_python(fields)
+        made = TypeAdapter(cls).validate_python(fields)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(": ".join([*map(str, e["loc"]), e["msg"]]) for e in error.errors())
         raise ValueError(f"settings of {name}: {problems}") from None
+    values = dataclasses.asdict(made)
+    if odd := [key for key, value in values.items() if isinstance(value, float) and not math.isfinite(value)]:
+        raise ValueError(f"settings of {name}: {odd[0]} must be a finite number, got {values[odd[0]]}")
+    return made
 
 
 def display_name(name: str) -> str:

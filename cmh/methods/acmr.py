@@ -9,7 +9,7 @@ Two towers of three layers end in one space.  A linear classifier that both shar
 embeddings of relevant pairs are to be near and of others apart, and a modality classifier learns which tower
 an embedding came from: through a layer that reverses its gradient, the towers learn to leave it guessing.
 
-    beta L_class + mean_relevant ||v_i - t_j|| + lambda mean_others max(0, mu - ||v_i - t_j||) + L_modality
+$$ β L_{class} + mean_{relevant} ‖v_i - t_j‖ + λ mean_{others} max(0, μ - ‖v_i - t_j‖) + L_{modality} $$
 
 Where the paper is silent, or its tuned weights are not told, the defaults are the authors' code's.
 

@@ -29,7 +29,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
 
 from cmh.data.batches import Batch, Stages
 from cmh.hashing import config_checks, losses
@@ -37,6 +36,7 @@ from cmh.hashing.code_memory import CodeMemory
 from cmh.hashing.deep import whole_batch
 from cmh.hashing.method import Inputs, Method, Optimizer, Phase
 from cmh.networks import text_networks
+from cmh.networks.pooling import GridPool
 
 IMAGE, TEXT, IMAGE_UNATTENDED, TEXT_UNATTENDED = range(4)
 
@@ -216,7 +216,7 @@ class ADAH(Method):
         return above(self.text_attention(text_BF).softmax(1), self.config.text_threshold / text_BF.shape[1])
 
     def _hash_image(self, map_BCHW: Tensor) -> Tensor:
-        u_BK: Tensor = self.image_hash(adaptive_avg_pool2d(map_BCHW, self.config.pool).flatten(1))
+        u_BK: Tensor = self.image_hash(GridPool(self.config.pool)(map_BCHW).flatten(1))
         return u_BK
 
 

@@ -8,7 +8,7 @@ Each modality has a critic, which learns to value its own features above the oth
 gradient penalty), and features learn to be valued by the other's critic.  Attention then adds to an item's
 features f those of the labels that it looks like: with m_l the mean features of label l, at unit length,
 
-    f' = lambda f + (1 - lambda) sum_l a_l m_l / sum_l a_l,   a_l = sigmoid(5 f m_l),   h = tanh(W f')
+$$ f' = λ f + (1 - λ) Σ_l a_l m_l / Σ_l a_l,   a_l = sigmoid(5 f m_l),   h = tanh(W f') $$
 
 Codes are compared with each other and, asymmetrically, with the binary code c_l of each label, y in {-1, 1}:
 
@@ -100,6 +100,7 @@ class AGAH(Method):
     """Image: last stage, average, linear, ReLU.  Text: three layers with ReLU.  Attention, linear, tanh."""
 
     REVISION = 2  # 2: without the label counts
+    # Made with a look at figures of emoji's queries; `cmh tune agah` chooses by validation.
     SHORT = MappingProxyType({"text_hidden": 1024, "text_middle": 512, "lr": 1e-3, "hash_steps": 4})
     label_sum_LF: Tensor
     label_code_LK: Tensor

@@ -34,13 +34,14 @@ class Config:
 class CCA(LinearHashing):
     """Linear hash functions from one eigenproblem."""
 
+    reads_labels = "never"
     config: Config
 
     def solve(self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int) -> None:
         mean_F, mean_D = image_NF.mean(axis=0), text_ND.mean(axis=0)
         x_NF, y_ND = image_NF - mean_F, text_ND - mean_D
-        found = correlation.pairs(
+        directions = correlation.pairs(
             x_NF.T @ x_NF, y_ND.T @ y_ND, x_NF.T @ y_ND, self.bits, ridge=self.config.ridge
         )
-        self.image.keep(mean_F, found.wx_FK)
-        self.text.keep(mean_D, found.wy_DK)
+        self.image.keep(mean_F, directions.wx_FK)
+        self.text.keep(mean_D, directions.wy_DK)

@@ -2,7 +2,7 @@
 
 Source: Ding, Guo and Zhou, Collective Matrix Factorization Hashing for Multimodal Data, CVPR 2014:
 
-    min Σ_t α_t (‖X_t - V U_t‖² + μ ‖V - X_t W_t‖² + γ (‖U_t‖² + ‖W_t‖²)) + γ ‖V‖²
+$$ min Σ_t α_t (‖X_t - V U_t‖² + μ ‖V - X_t W_t‖² + γ (‖U_t‖² + ‖W_t‖²)) + γ ‖V‖² $$
 
 by turns, each in closed form; code = sign(V - its mean) of training items (unified), sign(X_t W_t) of others.
 Unsupervised.  Deviation from the authors' released code: its expression for W_t, through the precedence of
@@ -48,6 +48,7 @@ class Config:
 class CMFH(LinearHashing):
     """Linear hash functions onto a factor that both modalities share."""
 
+    reads_labels = "never"
     REVISION = 2
 
     config: Config

@@ -6,7 +6,7 @@ Both towers learn at once, from the pairs within a batch.  Two codes are as rele
 exp(-beta d), with d = K / 4 ||u/||u|| - v/||v|| ||^2 = K / 2 (1 - cos(u, v)), the Hamming distance where
 both are signs.  The pairs weigh by how wrong they are, as in focal loss:
 
-    L = mean_ij -[ a s (1 - p)^gamma log p + (1 - a) (1 - s) p^gamma log(1 - p) ],   Q = mean_i d(|u_i|, 1)
+$$ L = mean_{ij} -[ a s (1 - p)^γ log p + (1 - a) (1 - s) p^γ log(1 - p) ],   Q = mean_i d(|u_i|, 1) $$
 
 Choices where the paper's text was not at hand: gamma, the balance a and no weight for Q are those of the
 toolbox torchcmh (which takes the Euclidean distance for d); beta is ours, so that pairs of unknown

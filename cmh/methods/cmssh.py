@@ -77,13 +77,13 @@ def draw_pairs(
     drawn = max(16 * count, 1000)  # so that a relation of one pair in 32 still gives enough
     i_P, j_P = rng.integers(len(labels_NL), size=(2, drawn))
     related_P = (labels_NL[i_P] & labels_NL[j_P]).any(axis=1)
-    kept = [np.flatnonzero(related_P == value)[: count // 2] for value in (True, False)]
-    if not all(len(rows) for rows in kept):
+    halves = [np.flatnonzero(related_P == value)[: count // 2] for value in (True, False)]
+    if not all(len(rows) for rows in halves):
         raise ValueError(
             f"of {drawn} pairs of training items {related_P.sum()} share a label; "
             "this method learns from pairs that do and pairs that do not"
         )
-    rows_P = np.concatenate(kept)
+    rows_P = np.concatenate(halves)
     return i_P[rows_P], j_P[rows_P], np.where(related_P[rows_P], 1, -1).astype(np.int8)
 
 

@@ -3,7 +3,7 @@
 Source: Kumar and Udupa, Learning Hash Functions for Cross-View Similarity Search, IJCAI 2011.  For two views
 and items that resemble only themselves, its generalised eigenproblem
 
-    [0 Cxy; Cyx 0] w = λ [Cxx 0; 0 Cyy] w
+$$ C_{xy} w_y = λ C_{xx} w_x,   C_{yx} w_x = λ C_{yy} w_y $$
 
 is that of CCA; what differs is the ridge, which is a share of the mean variance here and so independent of
 the number of items and the scale of the features.  The baseline's widely copied MATLAB code leaves out the
@@ -40,16 +40,17 @@ class Config:
 class CVH(LinearHashing):
     """Linear hash functions from one eigenproblem."""
 
+    reads_labels = "never"
     config: Config
 
     def solve(self, image_NF: Matrix, text_ND: Matrix, labels_NL: NDArray[np.bool_], seed: int) -> None:
         mean_F, mean_D = image_NF.mean(axis=0), text_ND.mean(axis=0)
         x_NF, y_ND = (unit_variance(x) for x in (image_NF - mean_F, text_ND - mean_D))
-        found = correlation.pairs(
+        directions = correlation.pairs(
             x_NF.T @ x_NF, y_ND.T @ y_ND, x_NF.T @ y_ND, self.bits, ridge=self.config.ridge
         )
-        self.image.keep(mean_F, found.wx_FK)
-        self.text.keep(mean_D, found.wy_DK)
+        self.image.keep(mean_F, directions.wx_FK)
+        self.text.keep(mean_D, directions.wy_DK)
 
 
 def unit_variance(x_NF: Matrix) -> Matrix:

@@ -1,9 +1,9 @@
-"""DCH: discrete cross-modal hashing, codes that classify linearly and hash functions regressed onto them.
+r"""DCH: discrete cross-modal hashing, codes that classify linearly and hash functions regressed onto them.
 
 Source: Xu, Shen, Yang, Shen and Li, Learning Discriminative Binary Codes for Large-scale Cross-modal
 Retrieval, TIP 2017:
 
-    min ‖Y - B W‖² + λ ‖W‖² + μ Σ_t ‖B - φ_t P_t‖²,   B ∈ {-1, +1}
+$$ min ‖Y - B W‖² + λ ‖W‖² + μ Σ_t ‖B - φ_t P_t‖²,   B ∈ \{-1, +1\} $$
 
 by turns: W and P_t by ridge regression, B bit by bit, each the exact minimiser given the others.
 φ are RBF kernel features; hash codes are sign(φ P), and B are the unified codes of the training items.

@@ -3,9 +3,9 @@
 Source: Chen, Wu and Chen, with equation numbers of the paper; CBAM: Woo et al., ECCV 2018.
 
 Each of four levels of both towers goes through channel and spatial attention and gives a code of its own; a
-learned matrix weighs them together.  Similarity is not 0 or 1 but the cosine of the items' label vectors,
-which the paper calls "dice", and
-inner products of codes are regressed onto it.  The towers move in turn, against the memory of all codes.
+learned matrix weighs them together.  Inner products of codes are regressed onto similarity, which is not 0 or
+1: the paper calls it "dice", and its formula, eq. 2, is the cosine of the items' label vectors.  The towers
+move in turn, against the memory of all codes.
 
 Where the paper is silent or ambiguous:
 
@@ -14,9 +14,9 @@ Where the paper is silent or ambiguous:
   first kernel spans all words.  A ResNet-34 of 3 x 3 kernels with average pooling behind would forget which
   words there were.
 - The level codes are "weighted together" (text) and "concatenated" (figure): u = tanh(sum_s W_s * h_s), as in
-  SCAHN, so that <u, v> lies in [-K, K] as eq. 5 wants.
-- Attention comes first and pooling behind it, as CBAM needs maps.  Features that were pooled beforehand are
-  maps of 1 x 1, on which spatial attention is one number per image and level.
+  SCAHN, so that ⟨u, v⟩ lies in [-K, K] as eq. 5 wants.
+- Attention comes first and pooling behind it, as CBAM needs maps.  So frozen features are maps of places, and
+  datasets that bring averages only have the variant without attention.
 
 Deviation: the sums of eq. 5 are means over pairs and those of eq. 6 means over items, so that neither depends
 on the size of the training set.  Divided by K as well, eq. 5 would learn almost nothing at the paper's rate:
@@ -39,6 +39,7 @@ from cmh.hashing import config_checks, losses
 from cmh.hashing.code_memory import CodeMemory
 from cmh.hashing.deep import Towers, in_turn
 from cmh.hashing.method import Inputs, Optimizer, Phase
+from cmh.networks.multiscale import scale_weights
 from cmh.networks.text_networks import ResidualText, ResidualWords
 
 
@@ -86,6 +87,7 @@ class DSPAH(Towers):
         }
     )
 
+    REVISION = 2  # 2: attention sees maps; no dead scales of texts
     config: Config
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:
@@ -97,6 +99,10 @@ class DSPAH(Towers):
             )
         self.image_tower = CrossLevel(inputs.image_channels[-config.levels :], config)
         self.text_tower = TextTower(inputs.text_dim, config)
+
+    @classmethod
+    def reads_maps(cls, config: Config) -> bool:
+        return config.attention
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -123,7 +129,7 @@ class DSPAH(Towers):
 
 
 def similarity_regression(u_BK: Tensor, v_NK: Tensor, s_BN: Tensor, relevant_weight: float = 1.0) -> Tensor:
-    """Return L = mean_ij w_ij ((<u_i, v_j> + K) / 2 - s_ij K)^2.
+    """Return L = mean_ij w_ij ((⟨u_i, v_j⟩ + K) / 2 - s_ij K)^2.
 
     The weight w_ij is relevant_weight where s_ij > 0, else 1.
 
@@ -176,6 +182,9 @@ class TextTower(nn.Module):
         for parameter in [*self.stages.parameters(), *self.levels.attention.parameters()]:
             if parameter.dim() > 1:
                 nn.init.normal_(parameter, std=config.text_std)
+        if isinstance(self.stages, ResidualText):
+            scale_D1 = self.stages.columns.weight
+            scale_D1.data.copy_(scale_weights(len(scale_D1), config.text_std))
         for module in self.levels.heads.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=config.text_std)

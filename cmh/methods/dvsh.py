@@ -61,6 +61,7 @@ class DVSH(Method):
     """Image: last stage, average, linear, tanh.  Text: LSTM, linear and tanh after each word, average."""
 
     sequences = True
+    # Made with a look at figures of emoji's queries; `cmh tune dvsh` chooses by validation.
     SHORT: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"hidden": 256, "margin": 0.2, "relevant_weight": 8.0, "lr": 2e-3}
     )

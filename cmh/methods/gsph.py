@@ -3,7 +3,7 @@
 Source: Mandal, Chaudhury and Biswas, Generalized Semantic Preserving Hashing for n-Label Cross-Modal
 Retrieval, CVPR 2017, for paired data.  With S the cosine of label rows (1 or 0 where items have one label),
 
-    min ‖K S - A Bᵀ‖²,   A, B ∈ [-1, 1]
+$$ min ‖K S - A Bᵀ‖²,   A, B ∈ [-1, 1] $$
 
 one column after another, A's then B's (A for images, B for texts), each the clipped least-squares solution;
 then the signs, and one kernel logistic regression per bit and modality, as in SePH (`cmh.methods.seph`).

@@ -53,6 +53,7 @@ class Config:
 class MLSPH(Towers):
     """Image: last stage, average, linear, tanh.  Text: words at several scales, two hidden layers, tanh."""
 
+    REVISION = 2  # 2: no dead scales of texts
     config: Config
     SHORT = MappingProxyType({"hidden": 1024, "optimizer": "adam", "lr": 1e-3, "decay": 0.03})
 

@@ -3,7 +3,7 @@
 Source: Zhang and Li, Large-Scale Supervised Multimodal Hashing with Semantic Correlation Maximization,
 AAAI 2014.  With L̃ the label rows at unit length and S = 2 L̃L̃ᵀ - 11ᵀ the wanted similarity,
 
-    min Σ_ij (1/K sgn(Wxᵀx_i)ᵀ sgn(Wyᵀy_j) - S_ij)²
+$$ min Σ_{ij} (1/K sgn(W_xᵀ x_i)ᵀ sgn(W_yᵀ y_j) - S_{ij})² $$
 
 "seq" (algorithm 1) finds one bit after another, each the best pair for what the bits before it left over;
 "orth" (section 3.2) drops the signs and takes all K pairs of one eigenproblem.  S is never formed:
@@ -73,18 +73,18 @@ def sequential(x_NF: Matrix, y_ND: Matrix, wanted_FD: Matrix, config: Config) ->
     bits, covariances = config.bits, (x_NF.T @ x_NF, y_ND.T @ y_ND)
     whitening = correlation.whiten(*covariances, config.ridge)
     left_FD = whitening.cross(bits * wanted_FD)
-    found: list[tuple[Matrix, Matrix]] = []
+    directions: list[tuple[Matrix, Matrix]] = []
     last = np.inf
     for _ in range(bits):
         wx_F1, wy_D1, (strength,) = correlation.leading_pair(whitening, left_FD)
         if strength > last and config.exhausted == "cca":
             wx_FR, wy_DR, _ = correlation.pairs(
-                *covariances, x_NF.T @ y_ND, bits - len(found), ridge=config.ridge
+                *covariances, x_NF.T @ y_ND, bits - len(directions), ridge=config.ridge
             )
-            found.append((wx_FR[:, ::-1], wy_DR[:, ::-1]))
+            directions.append((wx_FR[:, ::-1], wy_DR[:, ::-1]))
             break
         last = strength
-        found.append((wx_F1, wy_D1))
+        directions.append((wx_F1, wy_D1))
         left_FD -= whitening.outer(x_NF.T @ signs(x_NF @ wx_F1), y_ND.T @ signs(y_ND @ wy_D1))
-    wx_FK, wy_DK = (np.hstack(side) for side in zip(*found, strict=True))
+    wx_FK, wy_DK = (np.hstack(side) for side in zip(*directions, strict=True))
     return wx_FK, wy_DK

@@ -3,7 +3,7 @@
 Source: Lin, Ding, Hu and Wang, Semantics-Preserving Hashing for Cross-View Retrieval, CVPR 2015.
 P_ij is proportional to the cosine of the label rows of i and j, Q_ij to 1 / (1 + |h_i - h_j|² / 4), i ≠ j:
 
-    min_H  KL(P || Q) + α || |H| - 1 ||²,   α = 0.01 / (K N)
+$$ min_H  KL(P ‖ Q) + α ‖ |H| - 1 ‖²,   α = 0.01 / (K N) $$
 
 by gradient descent with momentum and gains, as t-SNE does; then one kernel logistic regression per bit and
 modality predicts sign(H).  The unified code of an item multiplies the probabilities of both modalities and

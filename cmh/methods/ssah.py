@@ -11,7 +11,7 @@ placeholder there, and no gradient arrives.)  Each network in turn takes one pas
 
 With t = half the inner product over the pairs of a batch, per network:
 
-    alpha nll(s, F_label F^T) + gamma nll(s, H_label H^T) + eta ||sign(H) - H||^2 + beta ||labels - given||^2
+$$ α nll(s, F_{label} Fᵀ) + γ nll(s, H_{label} Hᵀ) + η ‖sign(H) - H‖² + β ‖labels - given‖² $$
 
 Differences from the paper: the loss of its text, the likelihood, where the published code has a square;
 means over pairs, items, bits and labels in place of sums; pairs within a batch in place of batch by training
@@ -34,7 +34,8 @@ import torch
 from torch import Tensor, nn
 
 from cmh import distributed
-from cmh.data.batches import Batch, Side, Stages
+from cmh.data.batches import Batch, Stages
+from cmh.data.sides import Side
 from cmh.hashing import config_checks, losses
 from cmh.hashing.code_memory import CodeMemory
 from cmh.hashing.method import Inputs, Method, Optimizer, Phase
@@ -79,6 +80,7 @@ class Semantics(NamedTuple):
 class SSAH(Method):
     """Label, image and text network, and a discriminator for each of the latter."""
 
+    REVISION = 2  # 2: no dead scales of texts
     # Relevant pairs are rare where labels are many: unweighted, longer codes are the worse for it.
     SHORT = MappingProxyType(
         {"hidden": 1024, "relevant_weight": "balanced", "lr_image": 1e-3, "lr_text": 1e-3}

@@ -56,6 +56,7 @@ class Config:
 class STMH(Method):
     """A linear hash function of images, and nearest topics of texts."""
 
+    reads_labels = "never"
     topic_KD: Tensor
 
     def __init__(self, config: Config, inputs: Inputs, backbone: nn.Module) -> None:

@@ -15,7 +15,6 @@ from typing import Literal
 from urllib.error import URLError
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from cmh.networks import clip, cnn_f, efficientnet, vgg
@@ -263,6 +262,8 @@ def _default(name: str) -> dict[str, Tensor]:
 
 def _downloaded(name: str) -> dict[str, Tensor]:
     """Return torchvision's weights, from its cache or downloaded; OSError where the download fails."""
+    import torchvision  # as in `resnet.py`
+
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         state: dict[str, Tensor] = weights.get_state_dict(check_hash=True, weights_only=True)

@@ -7,15 +7,17 @@ Shape suffixes: B = images or texts, H, W = image, T = tokens, C = channels, F =
 """
 
 import importlib.util
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
+from cmh.networks import tokens
+from cmh.networks.frozen_text import TextEncoder
 from cmh.networks.weights import fill, read
 
 SIZE = 224  # side in pixels of the square images: the position embeddings cover 7 x 7 patches of 32 pixels
@@ -23,58 +25,66 @@ CHANNELS = (768, 768, 768, 512)
 MEAN = (122.7709383, 116.7460125, 104.0937362)  # CLIP's values times 255, for RGB values from 0 to 255
 STD = (68.5005327, 66.6321579, 70.3231631)
 _BLOCKS = [2, 5, 8]  # of the twelve blocks, counted from 0, those whose tokens are the first three stages
-TEXT_REVISION = 1  # raise it when text features change: by other tokens, another network
+TEXT_REVISION = 2  # raise it when text features change: by other tokens, another network or engine
 TEXT_FEATURES = 512
 TEXT_BATCH = 64
 BESIDE_TEXT = ("visual.", "logit_scale", "logit_bias")  # prefixes of the image network and of CLIP's loss
 
+log = logging.getLogger(__name__)
 
-class ClipText(nn.Module):
+
+class ClipText(TextEncoder):
     """CLIP's text network, from tokens (B, T) int64, T at most 77, to embeddings (B, 512).
 
     Raises:
         ValueError: open_clip is not installed.
     """
 
+    network: Any  # open_clip's classes have no types
+    width = TEXT_FEATURES
+    batch = TEXT_BATCH
+
     def __init__(self) -> None:
         super().__init__()
         check_installed()
-        from open_clip.tokenizer import SimpleTokenizer
         from open_clip.transformer import QuickGELU, TextTransformer
 
         self.network = TextTransformer(output_dim=TEXT_FEATURES, act_layer=QuickGELU)  # otherwise as OpenAI's
-        self.tokenizer = SimpleTokenizer()
+        self._tokenize = tokens.clip()
 
-    def forward(self, token_BT: Tensor) -> Tensor:
-        """Return the embeddings (B, 512) of tokens (B, T) int64, not normalised."""
+    def forward(self, token_BT: Tensor, there_BT: Tensor) -> Tensor:
+        """Return the embeddings (B, 512) of tokens (B, T) int64, not normalised.
+
+        Padding changes nothing, because a token attends only to itself and those before it.
+        """
         network, length = self.network, token_BT.shape[1]
         # The same arithmetic as in open_clip's forward, which needs all 77 tokens because its mask has that
         # size.  Most tokens are padding and cost as much as words, so the mask is cut to the longest text.
         x_BTC = network.token_embedding(token_BT) + network.positional_embedding[:length]
-        x_BTC = network.ln_final(network.transformer(x_BTC, attn_mask=network.attn_mask[:length, :length]))
-        embedding_BF: Tensor = x_BTC[torch.arange(len(token_BT)), _end(token_BT)] @ network.text_projection
+        for block in network.transformer.resblocks:
+            x_BTC = x_BTC + _attend(block.attn, block.ln_1(x_BTC), network.attn_mask[:length, :length])
+            x_BTC = x_BTC + block.mlp(block.ln_2(x_BTC))
+        x_BTC = network.ln_final(x_BTC)
+        embedding_BF: Tensor = (
+            x_BTC[torch.arange(token_BT.shape[0]), _end(token_BT)] @ network.text_projection
+        )
         return embedding_BF
 
-    @torch.inference_mode()
-    def features(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the embeddings (B, 512) float32 of texts.
+    def tokenize(self, texts: Sequence[str]) -> list[tokens.Ids]:
+        """Return the tokens of each text, in lower case, cut after 75."""
+        return self._tokenize(texts)
 
-        The tokeniser turns texts to lower case and cuts them after 75 tokens.
-        """
-        device = next(self.parameters()).device
-        embeddings = [
-            self(self._tokens(texts[a : a + TEXT_BATCH]).to(device)).float().cpu().numpy()
-            for a in range(0, len(texts), TEXT_BATCH)
-        ]
-        return np.concatenate(embeddings) if embeddings else np.empty((0, TEXT_FEATURES), np.float32)
 
-    def _tokens(self, texts: Sequence[str]) -> Tensor:
-        """Return tokens (B, T), T that of the longest text.
-
-        Cutting the padding changes nothing, because a token attends only to itself and those before it.
-        """
-        token_BT: Tensor = self.tokenizer(list(texts))
-        return token_BT[:, : int(_end(token_BT).max()) + 1]
+def _attend(attention: nn.MultiheadAttention, x_BTC: Tensor, mask_TT: Tensor) -> Tensor:
+    """Return torch's self-attention, in a form that can be exported for texts of any length."""
+    projected = functional.linear(x_BTC, attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = (
+        part.reshape(part.shape[0], part.shape[1], attention.num_heads, attention.head_dim).transpose(1, 2)
+        for part in projected.chunk(3, -1)
+    )
+    y = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask_TT)
+    attended_BTC: Tensor = attention.out_proj(y.transpose(1, 2).flatten(2))
+    return attended_BTC
 
 
 def _end(token_BT: Tensor) -> Tensor:
@@ -168,11 +178,12 @@ def download() -> Path:
     from open_clip import pretrained
 
     config = pretrained.get_pretrained_cfg("ViT-B-32-quickgelu", "openai")
+    log.info("the weights of clip_vit_b32: from huggingface.co, 600 MB, unless its cache has them")
     try:
         return Path(pretrained.download_pretrained(config))
     except (OSError, RuntimeError) as error:  # RuntimeError: huggingface_hub is missing
         raise ConnectionError(
             f"cannot download the weights of clip_vit_b32: {error}; fetch open_clip_model.safetensors of "
-            f"huggingface.co/{config['hf_hub'].rstrip('/')} elsewhere and give its path, or choose another "
-            "network"
+            f"huggingface.co/{config['hf_hub'].rstrip('/')} elsewhere and give its path (cmh index "
+            "--weights; cmh run --backbone.weights, --text.weights), or choose another network"
         ) from error

@@ -9,6 +9,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from cmh.networks.pooling import GridPool
+
 CHANNELS = (64, 256, 256, 4096)  # of conv1, conv2, conv5 and full7
 SMALLEST = 64  # pixels a side; smaller images have no positions left after the last pooling
 
@@ -35,7 +37,7 @@ class CNNF(nn.Module):
         )
         self.full7 = nn.Sequential(
             nn.MaxPool2d(3, 2, ceil_mode=True),
-            nn.AdaptiveAvgPool2d(6),
+            GridPool(6),
             nn.Conv2d(256, 4096, 6),
             nn.ReLU(),
             nn.Conv2d(4096, 4096, 1),

@@ -8,47 +8,89 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import adaptive_avg_pool2d
+from torch import Tensor, nn
 
 from cmh.data import images
+from cmh.data.ahead import ahead
+from cmh.networks import runtime
 from cmh.networks.backbones import Backbone
+from cmh.networks.pooling import GridPool
 
-REVISION = 1  # raise it when features change: by networks, normalisation, resizing or pooling
+REVISION = 2  # raise it when features change: by networks, their engine, normalisation, resizing or pooling
+
+BATCH = 16  # images of a forward pass: as fast as more, with less memory
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def extract(
-    backbone: Backbone, image_BHWC: NDArray[np.uint8], *, image_size: int, grid: int = 1, batch: int = 64
-) -> Arrays:
-    """Return the features of images by array name.
+class Pooled(nn.Module):
+    """A backbone and the pooling of its maps: images (B, H, W, 3) uint8 to what `names` lists."""
 
-    The last batch is padded with zeros to `batch` images: kernels for other batch sizes differ in the last
-    bits, and an image's features must not depend on the number of images.
+    def __init__(self, backbone: Backbone, grid: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pools = nn.ModuleList(GridPool(side) for side in dict.fromkeys((1, grid)))
 
-    Args:
-        backbone: a backbone in evaluation mode, on the CPU.
-        image_BHWC: uint8 (B, H, W, 3) RGB.
-        image_size: side in pixels to which images are resized.
-        grid: side of the stage maps to keep; 1 keeps averages only.
-        batch: images per forward pass.
+    def forward(self, image_BHWC: Tensor) -> tuple[Tensor, ...]:
+        """Return the averages (B, C_s) of each stage; with a grid, then the maps (B, C_s, G, G)."""
+        stages = self.backbone(image_BHWC.permute(0, 3, 1, 2))
+        average, *rest = self.pools
+        pooled = tuple(average(stage).flatten(1) for stage in stages)
+        return (*pooled, *(pool(stage) for pool in rest for stage in stages))
 
-    Returns:
-        `pooled/stageS` (B, C_S) float32, S counted from 1; with `grid` > 1 also `maps/stageS` (B, C_S, G, G)
-        float16.
+    def names(self) -> list[str]:
+        """Return the name of each output's array."""
+        kinds = ("pooled", "maps")[: len(self.pools)]
+        return [f"{kind}/stage{n}" for kind in kinds for n, _ in enumerate(self.backbone.channels, 1)]
+
+
+class Extractor:
+    """A frozen backbone on ONNX Runtime.
+
+    Attributes:
+        image_size: side in pixels of the images that it reads.
     """
-    parts: dict[str, list[NDArray[Any]]] = {}
-    for start in range(0, len(image_BHWC), batch):
-        images_bHWC = image_BHWC[start : start + batch]
-        padded = np.zeros((batch, image_size, image_size, 3), np.uint8)
-        padded[: len(images_bHWC)] = [images.resize(image, image_size) for image in images_bHWC]
-        with torch.inference_mode():
-            # The permuted view is channels_last in memory, the faster layout on CPUs as well as on GPUs.
-            stages = backbone(torch.from_numpy(padded).permute(0, 3, 1, 2))
-            for number, stage_BCHW in enumerate(stages, start=1):
-                pooled_BC = adaptive_avg_pool2d(stage_BCHW, 1).flatten(1)[: len(images_bHWC)]
-                parts.setdefault(f"pooled/stage{number}", []).append(pooled_BC.numpy())
-                if grid > 1:
-                    map_BCGG = adaptive_avg_pool2d(stage_BCHW, grid)[: len(images_bHWC)]
-                    parts.setdefault(f"maps/stage{number}", []).append(map_BCGG.half().numpy())
-    return {name: np.concatenate(pieces) for name, pieces in parts.items()}
+
+    def __init__(
+        self, backbone: Backbone, *, image_size: int, grid: int = 1, batch: int = BATCH, threads: int = 1
+    ) -> None:
+        """Prepare the backbone.
+
+        Args:
+            backbone: a backbone on the CPU.
+            image_size: side in pixels of the images.
+            grid: side of the stage maps to keep; 1 keeps averages only.
+            batch: images per forward pass.
+            threads: number of CPU threads.
+        """
+        self.image_size, self._batch = image_size, batch
+        network = Pooled(backbone, grid)
+        self._names = network.names()
+        example = torch.zeros(batch, image_size, image_size, 3, dtype=torch.uint8)
+        self._session = runtime.session(network, {"image": example}, threads=threads)
+
+    def __call__(self, image_BHWC: NDArray[np.uint8]) -> Arrays:
+        """Return the features of images by array name.
+
+        A thread resizes the next images meanwhile.  The last batch is padded with zeros: kernels for other
+        batch sizes differ in the last bits, and an image's features must not depend on the number of images.
+
+        Args:
+            image_BHWC: uint8 (B, H, W, 3) RGB of any size.
+
+        Returns:
+            `pooled/stageS` (B, C_S) float32, S counted from 1; with a grid also `maps/stageS` (B, C_S, G, G)
+            float16.
+        """
+        blocks = (image_BHWC[a : a + self._batch] for a in range(0, len(image_BHWC), self._batch))
+        parts = [self._session(image=padded_bHWC) for padded_bHWC in ahead(self._padded, blocks)]
+        features = {
+            name: np.concatenate([part[position] for part in parts])[: len(image_BHWC)]
+            for position, name in enumerate(self._names)
+        }
+        return {n: a.astype(np.float16) if n.startswith("maps/") else a for n, a in features.items()}
+
+    def _padded(self, image_bHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        padded = np.zeros((self._batch, self.image_size, self.image_size, 3), np.uint8)
+        padded[: len(image_bHWC)] = [images.resize(image, self.image_size) for image in image_bHWC]
+        return padded

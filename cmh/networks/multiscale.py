@@ -19,7 +19,8 @@ class MultiScale(nn.Module):
     """A layer from words (B, D) to columns (B, J, D): the words, then their averages at each scale.
 
     The averages pass a 1x1 convolution and a ReLU and are resized to D.  A scale larger than D averages all
-    words.  The resize is torch's "nearest", so a pooled column is constant on each of its `segments`.
+    words.  The resize is torch's "nearest", so a pooled column is constant on each of its `segments`.  The
+    initial weights are positive (`scale_weights`).
 
     Attributes:
         dim: D, the number of words.
@@ -30,8 +31,7 @@ class MultiScale(nn.Module):
         super().__init__()
         self.dim = dim
         self.kernels = tuple(min(scale, dim) for scale in scales)
-        # One 1x1 convolution from 1 channel to 1 channel per scale, hence a fan of 1 in Kaiming's formula.
-        self.weight = nn.Parameter(nn.init.kaiming_normal_(torch.empty(len(scales), 1), mode="fan_out"))
+        self.weight = nn.Parameter(scale_weights(len(scales)))
         self.bias = nn.Parameter(torch.zeros(len(scales), 1))
 
     def forward(self, text_BD: Tensor) -> Tensor:
@@ -54,3 +54,16 @@ class MultiScale(nn.Module):
         """
         source = torch.arange(self.dim // self.kernels[scale], dtype=torch.float64)
         return functional.interpolate(source[None, None], size=self.dim, mode="nearest")[0, 0].long()
+
+
+def scale_weights(scales: int, std: float = 2**0.5) -> Tensor:
+    """Return initial weights (scales, 1) of the 1x1 convolutions: absolute values of N(0, std).
+
+    Averages of words are not negative, so a ReLU behind a negative weight and a bias of 0 gives 0 for every
+    text, and passes no gradient that could ever change it: with N(0, std), half of the scales are dead.
+
+    Args:
+        scales: number of convolutions, each from 1 channel to 1 channel.
+        std: by default Kaiming's for a fan of 1.
+    """
+    return torch.empty(scales, 1).normal_(0, std).abs()

@@ -1,6 +1,8 @@
-"""ResNet as four stages, with torchvision's parameter names."""
+"""ResNet as four stages, with torchvision's parameter names.
 
-import torchvision
+torchvision is imported by who builds one: it brings torch's compiler, two seconds and 200 MB.
+"""
+
 from torch import Tensor, nn
 
 
@@ -12,6 +14,8 @@ class ResNetStages(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
+        import torchvision
+
         resnet = torchvision.models.get_model(name, weights=None)
         for child, module in resnet.named_children():
             if child not in ("avgpool", "fc"):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cmh.networks.multiscale import SCALES, MultiScale
+from cmh.networks.multiscale import SCALES, MultiScale, scale_weights
 from cmh.networks.word_block import WordBlock
 
 
@@ -117,6 +117,8 @@ class WordLinear(nn.Module):
 
     def forward(self, text_BD: Tensor) -> Tensor:
         """Return (B, O) of bags of words (B, D)."""
+        if torch.onnx.is_in_onnx_export():  # ONNX has no sum over bags
+            return functional.linear(text_BD, self.weight_DO.T, self.bias)
         rows_N, words_N = text_BD.nonzero(as_tuple=True)
         starts_B = torch.searchsorted(rows_N, torch.arange(len(text_BD), device=text_BD.device))
         sums_BO = functional.embedding_bag(
@@ -136,7 +138,8 @@ class MultiScaleLinear(nn.Module):
     ReLU, are resized to D and stacked with the words, and a fully connected layer reads all 6 D numbers.
     Resizing only repeats each average, so this layer reads each average once: it represents the same
     functions with a third of the weights.  The initial weights are N(0, std); the weight of an average is
-    distributed as the sum of the weights of its copies would be; biases are 0.
+    distributed as the sum of the weights of its copies would be; biases are 0, and those of the convolutions
+    positive (`cmh.networks.multiscale.scale_weights`).
     """
 
     def __init__(
@@ -151,7 +154,7 @@ class MultiScaleLinear(nn.Module):
         super().__init__()
         self.kernels = tuple(min(scale, dim) for scale in scales)
         self.words = WordLinear(dim, out, std, bias=bias)
-        self.convolution = nn.Parameter(nn.init.kaiming_normal_(torch.empty(len(scales), 1), mode="fan_out"))
+        self.convolution = nn.Parameter(scale_weights(len(scales)))
         self.shift = nn.Parameter(torch.zeros(len(scales), 1))
         self.averages = nn.ModuleList(nn.Linear(dim // k, out, bias=False) for k in self.kernels)
         for kernel, linear in zip(self.kernels, self.averages, strict=True):

@@ -6,7 +6,6 @@ Shape suffixes: B = batch, C = channels, H, W = image.
 """
 
 from torch import Tensor, nn
-from torchvision.models import vgg
 
 CHANNELS = (128, 256, 512, 512)  # of conv2_2, conv3_4, conv4_4 and conv5_4
 
@@ -20,6 +19,8 @@ class VGG19(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        from torchvision.models import vgg  # as in `resnet.py`
+
         self.features = vgg.make_layers(vgg.cfgs["E"])
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:

@@ -1,13 +1,14 @@
-"""Read weight files and load them into networks.
+"""Read weight files and load them into networks; write them.
 
 The files come from other publishers, so reading one never runs code from it.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 
@@ -25,6 +26,11 @@ def read(path: Path) -> dict[str, Tensor]:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         return state
     raise ValueError(f"weights file {path} has the ending {path.suffix!r}; allowed: .pth, .pt, .safetensors")
+
+
+def write(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write copies of the tensors as safetensors, which rejects tensors that share memory."""
+    save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], what: str, *, beside: tuple[str, ...]) -> None:

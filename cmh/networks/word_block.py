@@ -72,6 +72,8 @@ class WordBlock(nn.Module):
         Returns:
             (B, O, J).
         """
+        if torch.onnx.is_in_onnx_export():
+            return self._as_published(padded, window_CT, shift_C)
 
         def activations(windows: Tensor) -> Tensor:
             return functional.linear(windows, window_CT, shift_C).relu_()
@@ -106,6 +108,14 @@ class WordBlock(nn.Module):
             words_N.repeat(2),
         )
         return mixed.view(-1, batch, mixed.shape[1]).permute(1, 2, 0)
+
+    def _as_published(self, padded: Tensor, window_CT: Tensor, shift_C: Tensor) -> Tensor:
+        """Return what `_mixed` does, in the paper's form, whose operations all engines have."""
+        width = padded.shape[1] - TAPS + 1
+        windows_BJDT = torch.stack([padded[:, tap : tap + width] for tap in range(TAPS)], dim=3)
+        x_BJDC = functional.relu(functional.linear(windows_BJDT, window_CT, shift_C))
+        mixed_BJO = x_BJDC.flatten(2) @ self.words_DCO.flatten(0, 1)
+        return mixed_BJO.transpose(1, 2)
 
     def _normalised_window(self, columns_BJD: Tensor) -> tuple[Tensor, Tensor]:
         """Return the first convolution and its norm as one: taps (C, T) and shift (C,).

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cmh.data.batches import Side, to_stages
+from cmh.data.batches import to_stages
 from cmh.data.items import Items
+from cmh.data.sides import Side
 from cmh.hashing import projections
 from cmh.hashing.encoding import relaxed_codes
 from cmh.hashing.method import Method

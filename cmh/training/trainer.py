@@ -21,21 +21,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cmh import distributed
-from cmh.data.batches import Batch, Side, Slice, batches
+from cmh.data.batches import Batch, Slice, batches
 from cmh.data.items import Items
+from cmh.data.sides import Side
 from cmh.hashing import config_checks
 from cmh.hashing.code_memory import CodeMemory
 from cmh.hashing.encoding import device_of, relaxed_codes
 from cmh.hashing.method import Method, Phase, check_prefixes
 from cmh.networks import batchnorm
-from cmh.training import checkpoint, schedule
+from cmh.training import checkpoint, schedule, validation
 from cmh.training.checkpoint import State
 from cmh.training.loss_terms import LossTerms
 from cmh.training.schedule import Step
-from cmh.training.validation import mean_average_precision, refuse_unsound
 
-REVISION = 1  # raise it when a change here alters the result of training
-VALIDATION_DATABASE = 4096  # at most so many training items, evenly spaced, are the database of validation
+REVISION = 2  # raise it when a change here alters the result of training; 2: fused optimisers, sums in pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class Config:
     batch_size: int  # of all workers together
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: mixed precision, needs a GPU
-    patience: int | None = None  # epochs without a better validation MAP before training stops; None: never
+    patience: int | None = None  # epochs without a better score before training stops; None: never
     prefixes: dict[int, float] = field(default_factory=dict)  # nested codes: length → weight of its loss
 
     def check(self, workers: int, gpu: bool) -> None:
@@ -68,22 +67,17 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """The results of one epoch.
-
-    MAP is that of validation queries over the whole ranking of training items; for nested codes, the mean
-    over their lengths.
-    """
+    """The results of one epoch; `validation` holds what `cmh.training.validation` measured."""
 
     number: int  # from 1
     terms: dict[str, float]  # mean of each loss term over the steps, by `<phase>/<term>`
     learning_rates: dict[str, float]  # by phase
-    map_image_to_text: float
-    map_text_to_image: float
+    validation: dict[str, float]  # by `<measure>_<direction>`
 
     @property
     def score(self) -> float:
-        """The mean MAP of both directions; the best epoch is the first with the highest score."""
-        return (self.map_image_to_text + self.map_text_to_image) / 2
+        """The mean of `validation`; the best epoch is the first with the highest score."""
+        return sum(self.validation.values()) / len(self.validation)
 
 
 OnEpoch = Callable[[Epoch, State], None]
@@ -97,6 +91,7 @@ def fit(
     *,
     state: State | None = None,
     on_epoch: OnEpoch | None = None,
+    trained: bool = False,
 ) -> list[Epoch]:
     """Train a method in place, on its own device, and leave it with the weights of its best epoch.
 
@@ -108,6 +103,8 @@ def fit(
         state: a state that `on_epoch` received, to resume after its epoch; None starts a new run.
         on_epoch: called on every worker after each epoch, with the epoch and the state.  The state holds the
             tensors that training goes on to change: save or copy them before returning.
+        trained: whether the weights are those of a trained model, from which this run starts.  They are
+            validated as epoch 0, and kept if no epoch is better.
 
     Returns:
         All epochs of the run, including those before `state`.
@@ -126,6 +123,8 @@ def fit(
     run = _Run(method, train, validation, config)
     if state is not None:
         run.restore(state)
+    elif trained:
+        run.measure_start()
     try:
         while not run.finished():
             epoch = run.epoch()
@@ -149,7 +148,8 @@ class _Run:
         self.method, self.train, self.validation, self.config = method, train, validation, config
         self.device = device_of(method)
         labels_nL = torch.from_numpy(train.label).float().to(self.device)
-        self.memory = CodeMemory(labels_nL, method.bits, config.seed)
+        group_n = torch.from_numpy(train.groups).to(self.device)
+        self.memory = CodeMemory(labels_nL, method.bits, config.seed, group_n)
         self.trainable = [p for p in method.parameters() if p.requires_grad]
         self.optimizers = {phase.name: _optimizer(phase, self.parameters(phase)) for phase in method.phases}
         self.history: list[Epoch] = []
@@ -161,30 +161,39 @@ class _Run:
         modules = [self.method.get_submodule(name) for name in phase.modules]
         return [p for module in modules for p in module.parameters() if id(p) in trainable]
 
+    def measure_start(self) -> None:
+        """Validate the weights that the run starts from, as epoch 0, and store them as the best so far."""
+        self.history.append(Epoch(number=0, terms={}, learning_rates={}, validation=self._validate(0)))
+        self.best = checkpoint.module_tensors(self.method)
+
+    @property
+    def _done(self) -> int:
+        """The epochs that were trained."""
+        return self.history[-1].number if self.history else 0
+
     def finished(self) -> bool:
         """Return whether all epochs are over, or `patience` epochs have passed since the best one."""
-        done = len(self.history)
+        done = self._done
         if self.config.patience is None or not done:
             return done >= self.config.epochs
         return done >= self.config.epochs or done - best(self.history).number >= self.config.patience
 
     def epoch(self) -> Epoch:
         """Train for one epoch, validate, and store the model if it is the best so far."""
-        number = len(self.history)
+        number = self._done
         rates = self._set_learning_rates(number)
         self.memory.refresh()
         self.method.train()
+        self.method.begin_epoch(number, self.train, self.memory)
         terms: dict[str, float] = {}
         c = self.config
         for steps in schedule.plan(self.method.phases, len(self.train), c.batch_size, c.seed, number):
             terms |= self._pass(steps, number + 1)
-        image_to_text, text_to_image = self._validate(number + 1)
         epoch = Epoch(
             number=number + 1,
             terms=terms,
             learning_rates=rates,
-            map_image_to_text=image_to_text,
-            map_text_to_image=text_to_image,
+            validation=self._validate(number + 1),
         )
         self.history.append(epoch)
         if best(self.history) is epoch:
@@ -231,22 +240,9 @@ class _Run:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def _validate(self, epoch: int) -> tuple[float, float]:
-        """Return the MAP of image → text and of text → image, validation items searching training items."""
-        database = self.train.every(math.ceil(len(self.train) / VALIDATION_DATABASE))
-        image_query, text_query = (self._validation_codes(side, epoch) for side in ("image", "text"))
-        image_database, text_database = (self._codes(database, side) for side in ("image", "text"))
-        labels = self.validation.label, database.label
-        return (
-            mean_average_precision(self.method, image_query, text_database, *labels),
-            mean_average_precision(self.method, text_query, image_database, *labels),
-        )
-
-    def _validation_codes(self, side: Side, epoch: int) -> NDArray[np.float32]:
-        """Return the relaxed codes (n, K) of the validation items, or raise if they are unusable."""
-        u_nK = self._codes(self.validation, side)
-        refuse_unsound(self.method, u_nK, side, epoch)
-        return u_nK
+    def _validate(self, epoch: int) -> dict[str, float]:
+        """Return what tells good epochs from bad ones."""
+        return validation.measure(self.method, self.train, self.validation, self._codes, epoch)
 
     def _codes(self, items: Items, side: Side) -> NDArray[np.float32]:
         """Return relaxed codes (n, K) of all items, on every worker; each worker encodes its share."""
@@ -295,5 +291,6 @@ def _optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Opti
     """Return the optimiser of a phase for its parameters."""
     o = phase.optimizer
     if o.kind == "adam":
-        return torch.optim.Adam(parameters, o.lr, betas=o.betas, weight_decay=o.weight_decay)
-    return torch.optim.SGD(parameters, o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
+        # fused: one pass over each parameter, its gradient and its moments, not a dozen
+        return torch.optim.Adam(parameters, o.lr, betas=o.betas, weight_decay=o.weight_decay, fused=True)
+    return torch.optim.SGD(parameters, o.lr, o.momentum, weight_decay=o.weight_decay, fused=True)

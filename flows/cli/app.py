@@ -3,220 +3,83 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group
 
 from cmh import __version__
-from cmh.training.failures import TrainingFailure
-from flows.cli.explain import DEBUG, explain
-from flows.cli.terminal import Json, say, show, size
+from flows.cli.explain import DEBUG, explain, explain_options
+from flows.cli.terminal import Json, say, show
 
 _RUN = Group("Run the pipeline", sort_key=0)
 _USE = Group("Use what it made", sort_key=1)
 _KEEP = Group("Artifacts", sort_key=2)
-_KNOW = Group("Find out", sort_key=3)
+_OPERATE = Group("Operate", sort_key=3)
+_KNOW = Group("Find out", sort_key=4)
 
 app = App(
     name="cmh",
     version=__version__,
+    suppress_keyboard_interrupt=False,  # `main` does
+    error_formatter=explain_options,
     help="""Cross-modal hashing: images and texts become short binary codes that find each other.
 
 A run is a chain of artifacts: images → dataset → features → model → codes → report. Each is computed once and
 kept in the store (`CMH_STORE`, by default `.cmh/store`); a second run computes nothing.
 
-Start with `cmh demo`, then `cmh run --images photos/ --items items.csv` for your own data.
+Start with `cmh demo`; for your own data with `cmh inspect PATH`, which ends with the command to go on.
 With `--debug`, any command shows where in the code it failed.""",
 )
 app["--help"].group = app["--version"].group = Group("Parameters", show=False)
 
 # Named, not imported: `cmh --help` answers at once, although a run imports torch, Ray and Prefect.
-for _name, _help in {
-    "demo": "Show the whole pipeline on real data: emoji of seven vendors, a few minutes on a laptop.",
-    "run": "Run the whole pipeline, from the sources to the report.",
-    "preprocess": "Fetch the sources, render the images, make texts, labels and the split.",
-    "features": "Cache the features of the frozen backbone, after all that it needs.",
-    "train": "Train a model, after all that it needs.",
-    "encode": "Encode every image and text, after all that it needs.",
-    "evaluate": "Measure retrieval in all four directions, after all that it needs.",
-    "compare": "Run many methods, datasets, lengths and seeds, and set them beside each other in one table.",
+for _group, _commands in {
+    _RUN: {
+        "commands:demo": "Show the whole pipeline on real data: emoji of seven vendors, in a few minutes.",
+        "commands:run": "Run the whole pipeline, from the sources to the report.",
+        "commands:preprocess": "Fetch the sources, render the images, make texts, labels and the split.",
+        "commands:features": "Cache the features of the frozen backbone, after all that it needs.",
+        "commands:train": "Train a model, after all that it needs.",
+        "commands:encode": "Encode every image and text, after all that it needs.",
+        "commands:evaluate": "Measure retrieval in all four directions, after all that it needs.",
+        "compare:compare": "Run many methods, datasets, lengths and seeds, and set them beside each other.",
+        "tune:tune": "Find settings of a method for a dataset by its validation items: a recipe for runs.",
+    },
+    _USE: {
+        "search:search": "Find items by words or by an image, in a collection or among the codes of a run.",
+        "collections:index": "Encode your images or texts; repeat it to add what is new.",
+        "serve:serve": "Search a collection in a browser.",
+        "collections:remove": "Remove items from a collection.",
+        "collections:merge": "Merge collections that were made with the same model.",
+        "collections:compact": "Join the small parts of a collection.",
+        "search:export": "Write codes as a FAISS index or a table, or a model as ONNX, for other programs.",
+    },
+    _KEEP: {
+        "store:ls": "List the artifacts in the store.",
+        "lineage:runs": "List the finished runs in the store, with figures, times and core-hours.",
+        "lineage:show": "Show where a run or an artifact comes from, from pixels to figures.",
+        "lineage:diff": "Show what differs between two runs or artifacts, and where it began.",
+        "store:tag": "Give an artifact a name that can move on, such as model/scahn-emoji@production.",
+        "store:pull": "Bring an artifact to this machine, verified file by file.",
+        "store:push": "Copy an artifact to another store; it shows there only when it is whole.",
+        "store:verify": "Compare every file of an artifact, or of all, with its checksum.",
+        "store:rm": "Delete an artifact, so that the next run computes it anew.",
+        "store:gc": "Find what unfinished runs left behind, and old artifacts; removed only with --delete.",
+    },
+    _OPERATE: {
+        "deploy:deploy": "Deploy to a Prefect server what a team schedules and watches.",
+        "stack:up": "Start Prefect, a worker, Ray, Dask and S3 on this machine, and deploy to them.",
+        "stack:status": "Show the servers of `cmh up`: which answer, and where.",
+        "stack:down": "End the servers of `cmh up`; what they keep stays.",
+        "metrics:metrics": "Print or serve what the runs of this machine have done, for Prometheus.",
+    },
+    _KNOW: {
+        "data:inspect": "Say what your own data is, and what a run would do with it, before anything runs.",
+        "data:card": "Write what a dataset of the store holds: pictures, splits, Croissant.",
+        "data:catalog": "List the datasets, or show one: sources, licences, split, protocols, counts.",
+    },
 }.items():
-    app.command(f"flows.cli.commands:{_name}", name=_name, group=_RUN, help=_help)
-for _name, _help in {
-    "search": "Find items by words or by an image, among the codes of a run or in a collection of your own.",
-    "index": "Encode your images or texts with a trained model; repeat it to add what is new.",
-    "export": "Write codes for other programs: a FAISS index, or a table of ids and codes.",
-}.items():
-    app.command(f"flows.cli.commands:{_name}", name=_name, group=_USE, help=_help)
-
-
-@app.command(group=_KEEP, name="ls")
-def list_(kind: str | None = None, *, as_json: Json = False) -> None:
-    """List the artifacts in the store.
-
-    Parameters
-    ----------
-    kind
-        only this kind: images, dataset, texts, features, model, codes, report or comparison
-    """
-    from infra import artifacts, stores
-
-    store = stores.open_store()
-    rows = []
-    for address in artifacts.published(store, kind):
-        try:
-            m = artifacts.open_artifact(store, address).manifest
-            files, total, content = len(m.files), size(sum(f.size for f in m.files.values())), m.content[:12]
-        except artifacts.ArtifactError:
-            files, total, content = None, "", "damaged"
-        rows.append({"address": address, "files": files, "size": total, "content": content})
-    show(rows, as_json, f"Artifacts in {store.url}")
-
-
-@app.command(group=_KEEP)
-def pull(address: str, to: Path | None = None, *, source: str | None = None) -> None:
-    """Bring an artifact to this machine, verified file by file.
-
-    Parameters
-    ----------
-    address
-        as `cmh ls` prints it: kind/name/digest
-    to
-        store folder that receives it; by default the local store, `.cmh/store`
-    source
-        the store it comes from; by default `CMH_STORE`
-    """
-    from infra import stores, transfer
-
-    folder = to or stores.home() / "store"
-    store = stores.open_store(source)
-    if store.url == stores.open_store(str(folder)).url:
-        raise ValueError(f"{address} would be pulled from {store.url} into itself; set CMH_STORE or --source")
-    transfer.pull(store, address, folder, _moved)
-    say(f"{address} is in {folder}")
-
-
-@app.command(group=_KEEP)
-def push(address: str, target: str) -> None:
-    """Copy an artifact to another store; it shows there only when it is whole.
-
-    Parameters
-    ----------
-    address
-        as `cmh ls` prints it: kind/name/digest
-    target
-        a folder or s3://bucket/prefix
-    """
-    from infra import stores, transfer
-
-    transfer.push(stores.open_store(), stores.open_store(target), address, _moved)
-    say(f"{address} is in {target}")
-
-
-def _moved(name: str, count: int) -> None:
-    say(f"  {name}  {size(count)}", style="dim")
-
-
-@app.command(group=_KEEP)
-def verify(address: str | None = None, *, as_json: Json = False) -> int:
-    """Compare every file of an artifact, or of all, with its checksum; exit status 1 on damage.
-
-    Parameters
-    ----------
-    address
-        as `cmh ls` prints it: kind/name/digest; or the folder of a collection (`cmh index`)
-    """
-    from cmh import collection_files
-    from infra import artifacts, stores
-
-    if address and collection_files.is_collection(Path(address)):
-        damage = collection_files.damage(Path(address), collection_files.read(Path(address)))
-        if damage or as_json:
-            show([{"collection": address, "problem": problem} for problem in damage], as_json, "Damaged")
-        else:
-            say(f"{address} is whole")
-        return 1 if damage else 0
-    store = stores.open_store()
-    addresses = [address] if address else artifacts.published(store)
-    problems = [
-        {"address": one, "file": problem.path, "problem": problem.what}
-        for one in addresses
-        for problem in artifacts.verify(store, one)
-    ]
-    if problems or as_json:
-        show(problems, as_json, "Damaged")
-    else:
-        say(f"{len(addresses)} artifacts are whole")
-    return 1 if problems else 0
-
-
-@app.command(group=_KEEP)
-def rm(address: str) -> None:
-    """Delete an artifact, so that the next run computes it anew: a damaged one, or one to make room.
-
-    Refused within ten minutes of a write by a run that may be going on.
-
-    Parameters
-    ----------
-    address
-        as `cmh ls` prints it: kind/name/digest
-    """
-    from infra import stores, transfer
-
-    store = stores.open_store()
-    say(f"{address} is deleted from {store.url}: {size(transfer.remove(store, address))}")
-
-
-@app.command(group=_KEEP)
-def gc(
-    *,
-    dry_run: Annotated[bool, Parameter(negative="--delete")] = True,
-    older_than: float = 24.0,
-    as_json: Json = False,
-) -> None:
-    """Find what unfinished runs left behind; nothing is removed without --delete.
-
-    Parameters
-    ----------
-    older_than
-        hours since anything was written to it; a run that still goes on may have paused for less
-    """
-    from infra import stores, transfer
-
-    found = transfer.gc(stores.open_store(), grace=older_than * 3600, dry_run=dry_run)
-    rows = [{"left behind": a.path, "size": size(a.size), "idle": f"{a.idle / 3600:.0f} h"} for a in found]
-    show(rows, as_json, "Would be removed" if dry_run else "Removed")
-
-
-@app.command(group=_KNOW)
-def catalog(name: str | None = None, *, as_json: Json = False) -> None:
-    """List the datasets, or show one: sources, licences, labels, split.
-
-    Parameters
-    ----------
-    name
-        a dataset, or a .yaml file
-    """
-    from data_catalog import catalog as entries
-
-    if name is None:
-        listed = [entries.load(one) for one in entries.available()]
-        counts = [", ".join(f"{count} {what}" for what, count in e.counts.items()) for e in listed]
-        rows = [
-            {"dataset": e.name, "title": e.title, "counts": c} for e, c in zip(listed, counts, strict=True)
-        ]
-        show(rows, as_json)
-        return
-    entry = entries.load(name)
-    if as_json:
-        print(entry.model_dump_json())
-        return
-    say(entry.title, "bold")
-    say(f"\n{entry.about}\n{entry.citation}")
-    told = {"kind", "package", "version", "url", "path", "where", "licence"}
-    show([{"source": n} | s.model_dump(include=told) for n, s in entry.sources.items()], False, "Sources")
-    say(f"\nLabels ({len(entry.labels)}): {', '.join(entry.labels) or 'as the items have them'}")
-    say(f"Split: {entry.split.model_dump()}\nCounts: {entry.counts}")
+    for _place, _help in _commands.items():
+        app.command(f"flows.cli.{_place}", name=_place.partition(":")[2], group=_group, help=_help)
 
 
 @app.command(group=_KNOW)
@@ -267,10 +130,11 @@ def doctor(*, as_json: Json = False) -> int:
 
 def main() -> None:
     """Run the command line; what a user can mend is said in one line, and with --debug whole."""
-    from infra import logging
+    from infra import logging, signals
 
     # The terminal is for progress and results; an error is said once, below.  Set them to see more.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")
@@ -282,12 +146,10 @@ def main() -> None:
     logging.set_up()
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     debug = len(arguments) < len(sys.argv) - 1
+    signals.end_soon()
     try:
         sys.exit(app(arguments))
-    except (ValueError, OSError, TrainingFailure) as error:  # OSError: as when a disk is full
-        explain(error, debug=debug)
-        sys.exit(2)
-    except Exception as error:  # what nobody thought of: a fault of ours, in one line all the same
-        error.add_note("unexpected: please report it with the output of the same command with --debug")
-        explain(error, debug=debug)
-        sys.exit(3)
+    except Exception as error:
+        sys.exit(signals.status() or explain(error, debug=debug))
+    except KeyboardInterrupt:
+        sys.exit(signals.status())

@@ -7,10 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cmh.engine import Engine, Hit
+from cmh.engine import Engine
 from cmh.evaluation import report
+from cmh.hits import Hit
 from flows import pipeline, search
-from flows.experiment import Experiment, Resources
+from flows.experiment import Experiment
+from flows.resources import Resources
 from infra import artifacts, stores
 from infra.artifacts import Reading
 

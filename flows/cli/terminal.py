@@ -11,6 +11,7 @@ from rich.text import Text
 from infra.logging import plain
 
 _out = Console()
+_WIDE = 1000  # characters of a line in a file or pipe, where nothing is folded
 TITLE = 200  # characters of a table's title
 Json = Annotated[bool, Parameter(name="--json", negative="", help="machine-readable output")]
 
@@ -22,12 +23,18 @@ def show(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> None:
             print(json.dumps(row, default=str))
         return
     title = title if len(title) <= TITLE else f"{title[: TITLE - 3]}..."
-    table = Table(title=_plain(title) if title else None, header_style="bold", box=None, pad_edge=False)
+    table = Table(header_style="bold", box=None, pad_edge=False)
     for head in rows[0] if rows else ():
         table.add_column(head, overflow="fold")
     for row in rows:
         table.add_row(*(_plain("" if value is None else str(value)) for value in row.values()))
-    _out.print(table if rows else "nothing")
+    out = _out if _out.is_terminal else Console(width=_WIDE)
+    if not rows:
+        out.print(Text(plain(f"{title}: none" if title else "none")))
+        return
+    if title:  # not the table's own, which is folded to the width of the table
+        out.print(_plain(title), style="italic", soft_wrap=True)
+    out.print(table)
 
 
 def say(line: str, style: str = "") -> None:

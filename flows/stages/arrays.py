@@ -1,5 +1,6 @@
 """Create and fill the Zarr arrays of artifacts: compressed, checksummed, in whole shards."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,21 @@ def put(group: zarr.Group, name: str, values: np.ndarray[Any, Any]) -> None:
         name, shape=values.shape, dtype=values.dtype, chunks=rows, compressors=COMPRESSORS
     )
     array[:] = values
+
+
+def put_blocks(
+    group: zarr.Group, name: str, count: int, make: Callable[[int, int], np.ndarray[Any, Any]]
+) -> None:
+    """Write `count` rows as `put` does, a few at a time: `make(start, stop)` gives those of one chunk."""
+    first = make(0, min(ROWS, count))
+    rows = (max(1, len(first)), *first.shape[1:])
+    array = group.create_array(
+        name, shape=(count, *first.shape[1:]), dtype=first.dtype, chunks=rows, compressors=COMPRESSORS
+    )
+    array[: len(first)] = first
+    for start in range(len(first), count, ROWS):
+        stop = min(start + ROWS, count)
+        array[start:stop] = make(start, stop)
 
 
 def to_fill(store: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Count the rankings of a report: in this process, or in blocks of queries and database on a Dask cluster.
+"""Count the rankings of a report: in this process, or in blocks of queries and database on Dask workers.
 
 Either way the codes and labels of a database are read block by block and may be larger than memory, and the
 counts are the same: those of blocks add up (`cmh.evaluation.counts`).
@@ -10,18 +10,19 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from cmh.data import schema
 from cmh.evaluation import counts, ndcg
 from cmh.evaluation.counts import BitOrders, CodedItems, RankingCounts, RankingSpec
-from flows import prefect_ui
-from flows.experiment import Resources
-from infra import dask_cluster
+from flows import engines, prefect_ui
+from flows.resources import Resources
 
 ITEMS_AT_ONCE = 1 << 18  # of the database, in memory
 QUERIES_AT_ONCE = 1 << 10  # of a part: its counts travel
-PARTS_PER_THREAD = 2  # of a cluster: one that is slow holds up the others for no longer than its last
+PARTS_PER_WORKER = 2  # one that is slow holds up the others for no longer than its last
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def count_in_blocks(
     codes, dataset: Zarr stores of codes.zarr and dataset.zarr.
     """
     opened = _open(codes, dataset)
-    total = {name: schema.array(opened[1], f"split/{name}").shape[0] for name in ("query", "database")}
+    total = {name: len(rows_of(opened[1], name)) for name in ("query", "database")}
     queries = _read(*opened, "query", range(total["query"]), _sides(rankings))
     whole = Part(
         codes, dataset, rankings, orders, ndcg.grades(queries.label_NL),
@@ -63,13 +64,17 @@ def count_in_blocks(
 
     with (
         prefect_ui.progress("comparing queries with items", total["query"] * total["database"]) as advance,
-        dask_cluster.connect(resources.dask) as client,
+        engines.workers(resources) as workers,
     ):
-        threads = sum(client.nthreads().values())
-        parts = split(whole, PARTS_PER_THREAD * max(threads, 1))
+        parts = split(whole, PARTS_PER_WORKER * workers.count)
         # as in the other stages, one thread is one task
-        dask_cluster.map_parts(client, partial(count_part, threads=1), parts, describe=_name, on_done=add)
+        workers.map_parts(partial(count_part, threads=1), parts, describe=_name, on_done=add)
     return counted, queries
+
+
+def rows_of(dataset: zarr.Group, split: str) -> NDArray[np.int64]:
+    """Return the rows of a split that have labels: of the others, nobody knows what is relevant to them."""
+    return schema.labelled(dataset, schema.array(dataset, f"split/{split}")[:])
 
 
 def split(whole: Part, parts: int) -> list[Part]:
@@ -99,7 +104,7 @@ def _read(
     codes: zarr.Group, dataset: zarr.Group, split: str, positions: range, sides: Sequence[str]
 ) -> CodedItems:
     """Return items at these positions of a split."""
-    rows = schema.array(dataset, f"split/{split}")[positions.start : positions.stop]
+    rows = rows_of(dataset, split)[positions.start : positions.stop]
     return CodedItems(
         {side: schema.array(codes, side).oindex[rows] for side in sides},
         schema.array(dataset, "label").oindex[rows],

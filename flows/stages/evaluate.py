@@ -1,37 +1,43 @@
 """Measure a model's codes: codes in, report out.
 
 Reads:  codes (codes.zarr, codes.json), dataset (labels, splits); for attention, model and images
-Writes: metrics.parquet, curves.parquet, README.md, map_by_bits / pr_curves / precision_at_n as PNG and SVG,
-        attention where a method chooses places of an image; of real-valued embeddings, only what does not
-        need codes
+Writes: metrics.parquet, curves.parquet, queries.parquet (average precision of each query), labels.parquet
+        (MAP by label), database.parquet (MAP on items that training saw, and on others), codes.parquet and
+        bits.parquet (statistics of the codes), pairs.parquet (how each query finds its own pair), README.md;
+        as PNG and SVG map_by_bits / pr_curves / precision_at_n, without labels recall_by_bits,
+        scores_of_queries, training, attention where a method chooses places of an image; queries_<direction>
+        as PNG; of real-valued embeddings, only what does not need codes
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 import zarr
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
 from cmh import methods
 from cmh import model as models
 from cmh.data import schema
-from cmh.evaluation import counts, figures, ndcg, report
+from cmh.evaluation import counts, diagnostics_page, figures, ndcg, pair_metrics, report
 from cmh.evaluation.counts import CodedItems
 from cmh.evaluation.report_page import embedding_page, report_page
 from cmh.hashing import bit_order
 from cmh.hashing.method import Method
-from flows.experiment import EvaluationSettings, Resources
-from flows.stages import counting
+from flows.experiment import EvaluationSettings
+from flows.resources import Resources
+from flows.stages import counting, diagnose, illustrate
 from flows.stages.artifact_task import artifact_task
 from infra import artifacts
 from infra.artifacts import Draft, Reading, Ref, Target
 from infra.storage import Store
+
+if TYPE_CHECKING:  # matplotlib is loaded by what draws
+    from matplotlib.figure import Figure
 
 SHOWN = 8  # images, in the figure of attention
 
@@ -56,44 +62,92 @@ def make(
     facts = read.read_json("codes.json")
     packed = zarr.open_group(read.zarr("codes.zarr"), mode="r")
     if "image_embedding" in packed:
-        metrics, curves = _measure_embeddings(packed, items)
-        names, page = _draw(draft, _precision(curves, metrics, "numbers")), embedding_page
+        tables = _measure_embeddings(packed, items)
+        by_label = diagnose.by_label(items, tables.queries, facts["bits"])
+        extra, more = {"labels": by_label}, diagnostics_page.labels(by_label)
+        drawn = _precision(tables.curves, tables.metrics, "numbers")
+        page = embedding_page
     else:
-        metrics, curves = _measure_codes(read, items, evaluation, resources)
-        drawn = _figures(metrics, curves) | _attention(store, facts, items)
-        names, page = _draw(draft, drawn), report_page
-    draft.write_table("metrics.parquet", metrics)
-    draft.write_table("curves.parquet", curves)
-    draft.write_bytes("README.md", page(codes.name, codes.address, facts, metrics, names).encode())
+        lengths = _lengths(evaluation.bits, facts["bits"])
+        measured, drawn = None, {}
+        if _is_labelled(items):
+            measured, queries = _measure_codes(read, items, evaluation, resources)
+            found = diagnose.codes(read, items, queries, measured.queries, lengths, resources)
+            extra, more = found._asdict(), diagnostics_page.sections(found, measured.metrics, facts["bits"])
+            drawn = _figures(measured.metrics, measured.curves)
+        else:
+            every = schema.array(zarr.open_group(items.zarr("dataset.zarr"), mode="r"), "split/database")[:]
+            statistics, per_bit = diagnose.statistics(packed, every, lengths)
+            extra = {"codes": statistics, "bits": per_bit}
+            more = diagnostics_page.codes(statistics, facts["bits"])
+        tables = report.with_pairs(measured, *pair_metrics.measure(_queries(read, items), lengths))
+        drawn |= {} if measured else illustrate.recall_by_bits(tables.metrics)
+        drawn |= _attention(store, facts, items)
+        page = report_page
+        more = illustrate.queries(store, draft, read, items, tables, resources.threads) + more
+    drawn |= illustrate.distribution(tables, facts["bits"]) | illustrate.training(store, facts["model"])
+    names = _draw(draft, drawn)
+    for name, table in (tables._asdict() | extra).items():
+        draft.write_table(f"{name}.parquet", table)
+    more = illustrate.noise(items) + more
+    text = page(codes.name, codes.address, facts, tables.metrics, names, more)
+    draft.write_bytes("README.md", text.encode())
 
 
-def _measure_embeddings(packed: zarr.Group, items: Reading) -> tuple[pa.Table, pa.Table]:
+def _is_labelled(dataset: Reading) -> bool:
+    """Return whether figures by label have a meaning: some query shares a label with the database."""
+    opened = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
+    label_NL = schema.array(opened, "label")[:]
+    query, database = (counting.rows_of(opened, name) for name in ("query", "database"))
+    return label_NL.shape[1] > 1 and bool((label_NL[query] & label_NL[database].any(axis=0)).any())
+
+
+def _queries(codes: Reading, dataset: Reading) -> CodedItems:
+    """Return all queries, with labels or without, with the codes of both modalities."""
+    packed = zarr.open_group(codes.zarr("codes.zarr"), mode="r")
+    opened = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
+    query = schema.array(opened, "split/query")[:]
+    group_Q, id_Q = _named(dataset, query)
+    return CodedItems(
+        {side: schema.array(packed, side).oindex[query] for side in ("image", "text")},
+        np.empty((len(query), 0), np.uint8),
+        group_N=group_Q,
+        image_N=schema.array(opened, "image_row")[:][query],
+        id_N=id_Q,
+    )
+
+
+def _measure_embeddings(packed: zarr.Group, items: Reading) -> report.Tables:
     schema.validate(packed, schema.EMBEDDINGS)
     dataset = zarr.open_group(items.zarr("dataset.zarr"), mode="r")
     embedding = {side: schema.array(packed, f"{side}_embedding")[:] for side in ("image", "text")}
-    label_NL, query, database = (
-        schema.array(dataset, name)[:] for name in ("label", "split/query", "split/database")
-    )
-    return report.measure_embeddings(embedding, label_NL, query, database, _groups(items, query))
+    label_NL = schema.array(dataset, "label")[:]
+    query, database = (counting.rows_of(dataset, name) for name in ("query", "database"))
+    group_Q, id_Q = _named(items, query)
+    return report.measure_embeddings(embedding, label_NL, query, database, group_Q, id_Q)
 
 
-def _groups(items: Reading, query: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the group of each query: queries of one group do not vote independently."""
-    return np.asarray(items.read_table("items.parquet").column("group").to_pylist())[query]
+def _named(items: Reading, query: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return group and id of each query: queries of one group do not vote independently."""
+    table = items.read_table("items.parquet")
+    group_Q, id_Q = (np.asarray(table.column(name).to_pylist())[query] for name in ("group", "id"))
+    return group_Q, id_Q
 
 
 def _measure_codes(
     codes: Reading, dataset: Reading, evaluation: EvaluationSettings, resources: Resources
-) -> tuple[pa.Table, pa.Table]:
+) -> tuple[report.Tables, CodedItems]:
+    """Return the tables, and the queries that they are about."""
     facts = codes.read_json("codes.json")
     lengths, orders = _lengths(evaluation.bits, facts["bits"]), _orders(facts)
     wanted = report.rankings(report.DIRECTIONS, lengths, orders)
     places = codes.zarr("codes.zarr"), dataset.zarr("dataset.zarr")
     counted, queries = counting.count_in_blocks(*places, wanted, orders, resources)
     opened = zarr.open_group(places[1], mode="r")
-    query = schema.array(opened, "split/query")[:]
+    query = counting.rows_of(opened, "query")
     image_row = schema.array(opened, "image_row")[:]
-    queries = replace(queries, group_N=_groups(dataset, query), image_N=image_row[query])
+    group_Q, id_Q = _named(dataset, query)
+    queries = replace(queries, group_N=group_Q, id_N=id_Q, image_N=image_row[query])
     if "unified.safetensors" in codes.files:
         unified = load(codes.read_bytes("unified.safetensors"))
         label_NL = schema.array(opened, "label")
@@ -103,7 +157,7 @@ def _measure_codes(
             **counted,
             **counts.count_rankings(queries, [learnt], wanted, {}, ndcg.grades(queries.label_NL)),
         }
-    return report.measure_codes(counted, queries, evaluation.radius)
+    return report.measure_codes(counted, queries, evaluation.radius), queries
 
 
 def _lengths(wanted: tuple[int, ...], bits: int) -> list[int]:
@@ -124,7 +178,7 @@ def _orders(facts: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
     return {how: np.array(bit_order.order_bits(stored_K, how)) for how in ways}
 
 
-def _figures(metrics: pa.Table, curves: pa.Table) -> dict[str, Figure]:
+def _figures(metrics: pa.Table, curves: pa.Table) -> dict[str, "Figure"]:
     floor = report.select(metrics, "chance")[0]["value"]
     by_bits: dict[str, dict[str, dict[int, tuple[float, float, float]]]] = {
         direction: {} for direction in report.CROSS_MODAL
@@ -133,14 +187,14 @@ def _figures(metrics: pa.Table, curves: pa.Table) -> dict[str, Figure]:
         if row["direction"] in by_bits and row["ranking"] != report.RANDOM:
             line = by_bits[row["direction"]].setdefault(row["ranking"], {})
             line[row["bits"]] = (row["value"], row["low"], row["high"])
-    panels = report.panels(curves, "pr", _directions(curves))
+    panels = figures.panels(curves, "pr", _directions(curves))
     return {
         "map_by_bits": figures.map_by_bits(by_bits, floor),
         "pr_curves": figures.curves(panels, x="recall", y="precision", floor=floor),
     } | _precision(curves, metrics, "bits")
 
 
-def _attention(store: Store, facts: Mapping[str, Any], dataset: Reading) -> dict[str, Figure]:
+def _attention(store: Store, facts: Mapping[str, Any], dataset: Reading) -> dict[str, "Figure"]:
     """Return some queries and where the method looked at them, of methods that choose places of an image."""
     if methods.load(facts["method"]).attended is Method.attended:
         return {}
@@ -161,8 +215,8 @@ def _attention(store: Store, facts: Mapping[str, Any], dataset: Reading) -> dict
     return {} if weight is None else {"attention": figures.attention(pictures, weight)}
 
 
-def _precision(curves: pa.Table, metrics: pa.Table, unit: str) -> dict[str, Figure]:
-    panels = report.panels(curves, "precision_at", _directions(curves), unit)
+def _precision(curves: pa.Table, metrics: pa.Table, unit: str) -> dict[str, "Figure"]:
+    panels = figures.panels(curves, "precision_at", _directions(curves), unit)
     floor = report.select(metrics, "chance")[0]["value"]
     drawn = figures.curves(panels, x="N", y="precision@N", logarithmic=True, floor=floor)
     return {"precision_at_n": drawn}
@@ -172,7 +226,7 @@ def _directions(curves: pa.Table) -> list[str]:
     return list(dict.fromkeys(row["direction"] for row in curves.to_pylist()))
 
 
-def _draw(draft: Draft, drawn: Mapping[str, Figure]) -> list[str]:
+def _draw(draft: Draft, drawn: Mapping[str, "Figure"]) -> list[str]:
     """Write every figure as PNG and SVG; returns the PNGs' names."""
     for name, figure in drawn.items():
         draft.write_bytes(f"{name}.png", figures.render(figure, "png"))

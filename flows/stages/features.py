@@ -3,7 +3,7 @@
 Reads:   images.zarr
 Writes:  features.zarr {pooled/stage1…S (M, C) float32, and with a grid maps/stage1…S (M, C, G, G) float16},
          row by row as in images.zarr
-Resumes: shard by shard; one Dask task computes the rows of one shard and writes it whole
+Resumes: shard by shard; one task computes the rows of one shard and writes it whole
 
 A shard is computed in batches of fixed size, so it comes out the same on any number of workers.
 """
@@ -17,18 +17,20 @@ import torch
 import zarr
 
 from cmh.data import schema
-from cmh.networks import backbones
+from cmh.networks import backbones, runtime
 from cmh.networks import features as extraction
 from flows import sources
-from flows.experiment import BackboneSettings, Resources
+from flows.experiment import BackboneSettings
+from flows.resources import Resources
 from flows.stages import arrays, parts
 from flows.stages.artifact_task import artifact_task
-from infra import artifacts, dask_cluster
+from infra import artifacts
 from infra.artifacts import Draft, Ref, Target
 from infra.storage import Store
+from infra.workers import worker_object
 
-ROWS = 512  # of a shard and of a task: 7 s on one core; it shapes the files, so it is part of the identity
-BATCH = 64
+ROWS = 512  # of a shard and of a task: 2 s on one core; it shapes the files, so it is part of the identity
+BATCH = extraction.BATCH
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,6 @@ class Part:
 
     start: int
     stop: int
-    image_size: int
-    grid: int
     images: Any  # Zarr stores, picklable
     out: Any
 
@@ -59,7 +59,7 @@ def target(images: Ref, backbone: BackboneSettings, grid: int = 1) -> Target:
 def make(
     store: Store, draft: Draft, images: Ref, backbone: BackboneSettings, resources: Resources, grid: int = 1
 ) -> None:
-    """Run the backbone over every image, on Dask workers with one core each."""
+    """Run the backbone over every image, on workers with one core each."""
     source = artifacts.open_artifact(store, images).zarr("images.zarr")
     total = schema.array(zarr.open_group(source, mode="r"), "image").shape[0]
     out = draft.zarr("features.zarr")
@@ -68,12 +68,10 @@ def make(
     dims = _create(zarr.open_group(out, mode="a"), total, channels, grid)
     draft.run |= {
         "threads_per_worker": 1,
-        "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        **runtime.versions(),
     }
-    shards = [
-        Part(a, min(a + ROWS, total), backbone.image_size, grid, source, out) for a in range(0, total, ROWS)
-    ]
+    shards = [Part(a, min(a + ROWS, total), source, out) for a in range(0, total, ROWS)]
 
     def files(part: Part) -> list[str]:
         shard = part.start // ROWS
@@ -81,7 +79,7 @@ def make(
 
     parts.make_parts(
         draft, shards, _extract, title="features", resources=resources, files=files,
-        provide=partial(_load, backbone.name, weights),
+        provide=partial(_load, backbone.name, weights, backbone.image_size, grid),
     )  # fmt: skip
 
 
@@ -100,21 +98,16 @@ def _create(group: zarr.Group, total: int, channels: tuple[int, ...], grid: int)
     return {name: len(rest) for name, (_, rest) in shapes.items()}
 
 
-def _load(name: str, weights: str) -> backbones.Backbone:
-    # One thread: with more, sums are ordered by the number of cores and the last bits with them.
+def _load(name: str, weights: str, image_size: int, grid: int) -> extraction.Extractor:
+    # One thread: with more, sums may be ordered by the number of cores and the last bits with them.
     torch.set_num_threads(1)
-    return backbones.load(name, weights).eval().to(memory_format=torch.channels_last)
+    backbone = backbones.load(name, weights).eval()
+    return extraction.Extractor(backbone, image_size=image_size, grid=grid, batch=BATCH, threads=1)
 
 
 def _extract(key: str, part: Part) -> None:
     """Compute and write one shard of every array, on a worker."""
     image: Any = zarr.open_group(part.images, mode="r")["image"]
-    computed = extraction.extract(
-        dask_cluster.worker_object(key),
-        np.asarray(image[part.start : part.stop]),
-        image_size=part.image_size,
-        grid=part.grid,
-        batch=BATCH,
-    )
-    for name, values in computed.items():
+    extractor: extraction.Extractor = worker_object(key)
+    for name, values in extractor(np.asarray(image[part.start : part.stop])).items():
         arrays.to_fill(part.out, name)[part.start : part.stop] = values

@@ -1,4 +1,4 @@
-"""Make an artifact part by part on Dask workers: a part is a shard of its arrays, and is done once.
+"""Make an artifact part by part on several processes: a part is a shard of its arrays, and is done once.
 
 A part that an earlier attempt finished is not made again, so a killed stage goes on where it was.
 """
@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from flows import prefect_ui
-from flows.experiment import Resources
-from infra import dask_cluster
+from flows import engines, prefect_ui
+from flows.resources import Resources
+from infra import metrics
 from infra.artifacts import Draft
+from infra.workers import Workers
 
 
 class Part(Protocol):
@@ -27,7 +28,7 @@ P = TypeVar("P", bound=Part)
 
 
 def name(part: Part) -> str:
-    """Return what a part is called in the draft, and in errors of the cluster."""
+    """Return what a part is called in the draft, and in errors of a worker."""
     return f"rows-{part.start}-{part.stop}"
 
 
@@ -42,15 +43,15 @@ def make_parts(
     provide: Callable[[], Any] | None = None,
     on_done: Callable[[P, Any], None] | None = None,
 ) -> None:
-    """Make every part that is not finished yet, one Dask task each, with progress.
+    """Make every part that is not finished yet, with progress.
 
     Args:
         draft: the artifact that is being written.
         parts: all parts, in order.
         work: runs on a worker, `work(part)`; with `provide`, `work(key, part)`, where
-            `dask_cluster.worker_object(key)` is what `provide` returned there.
+            `infra.workers.worker_object(key)` is what `provide` returned there.
         title: what the progress is called.
-        resources: a Dask scheduler, or the threads of one that is started here.
+        resources: how many processes of this machine, or a Dask scheduler (`flows.engines.workers`).
         files: part → paths in the draft of the files that belong to it.
         provide: called once on every worker, such as to load a model.
         on_done: called here with a part and its result, before the part counts as finished.
@@ -59,8 +60,8 @@ def make_parts(
     total = sum(part.stop - part.start for part in parts)
     with (
         prefect_ui.progress(title, total) as advance,
-        dask_cluster.connect(resources.dask, workers=resources.threads, threads=1) as client,
-        _provided(client, provide) as key,
+        engines.workers(resources) as workers,
+        _provided(workers, provide) as key,
     ):
         advance(total - sum(part.stop - part.start for part in waiting))
 
@@ -68,16 +69,17 @@ def make_parts(
             if on_done is not None:
                 on_done(part, result)
             draft.finish_part(name(part), files(part))
+            metrics.add(metrics.ITEMS, part.stop - part.start, stage=draft.target.kind)
             advance(part.stop - part.start)
 
         task = work if key is None else partial(work, key)
-        dask_cluster.map_parts(client, task, waiting, describe=name, on_done=finish)
+        workers.map_parts(task, waiting, describe=name, on_done=finish)
 
 
 @contextmanager
-def _provided(client: Any, provide: Callable[[], Any] | None) -> Iterator[str | None]:
+def _provided(workers: Workers, provide: Callable[[], Any] | None) -> Iterator[str | None]:
     if provide is None:
         yield None
         return
-    with dask_cluster.on_every_worker(client, provide) as key:
+    with workers.on_every_worker(provide) as key:
         yield key

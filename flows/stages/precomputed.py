@@ -10,13 +10,14 @@
 import numpy as np
 import pyarrow as pa
 import zarr
+from numpy.typing import NDArray
 
 from cmh.data import readers, schema, splits
 from cmh.data import records as tables
 from cmh.data.records import FeatureTable
-from data_catalog.catalog import Entry, Published
+from data_catalog.catalog import Entry, Published, Split
 from flows import sources
-from flows.stages import records
+from flows.stages import dataset_card, records
 from flows.stages.arrays import put
 from flows.stages.artifact_task import artifact_task
 from flows.stages.dataset import items_table, put_split, write_lines
@@ -26,12 +27,12 @@ from infra.storage import Store
 
 def features_target(entry: Entry) -> Target:
     """Return the target of the features that the dataset brings."""
-    return Target("features", entry.name, config=records.origin(entry, None), revision=tables.REVISION)
+    return Target("features", entry.source_name, config=records.origin(entry, None), revision=tables.REVISION)
 
 
 def dataset_target(features: Ref, entry: Entry) -> Target:
     """Return the target of the dataset over these features."""
-    config = records.origin(entry, None) | {"split": entry.split.model_dump()}
+    config = records.origin(entry, None) | {"split": entry.split.model_dump()} | records.noise(entry)
     inputs = {"features": features.content}
     return Target("dataset", entry.name, config, inputs, revision=tables.REVISION)
 
@@ -44,18 +45,14 @@ def make_features(store: Store, draft: Draft, entry: Entry) -> None:
 
 @artifact_task(name="dataset")
 def make_dataset(store: Store, draft: Draft, entry: Entry) -> None:
-    """Keep texts and labels as they are, and the publisher's split."""
-    table, split = read(entry), entry.split
-    if not isinstance(split, Published):
-        raise ValueError(
-            "this dataset comes with its publisher's split; write `split: {published: true}` in its entry"
-        )
+    """Keep texts and labels as they are, and the publisher's split; draw one where there is none."""
+    table = read(entry)
     count = len(table.id)
     sources.warn_if_counts_differ(entry, records=count, items=count, labels=len(table.labels))
-    rows = splits.published(table.query, split.validation, split.seed)
+    rows = split_rows(table, entry)
     group = zarr.open_group(draft.zarr("dataset.zarr"), mode="w")
     put(group, "text", table.text)
-    put_split(group, table.label, np.arange(count), rows)
+    wrong = put_split(group, table.label, np.arange(count), rows, entry)
     ids = {"id": table.id, "source": [entry.name] * count, "group": table.id}
     items = items_table(ids, [""] * count, table.labels, table.label, rows)
     draft.write_table("items.parquet", items)
@@ -64,6 +61,23 @@ def make_dataset(store: Store, draft: Draft, entry: Entry) -> None:
         draft, "vocabulary.txt", [f"feature-{number}" for number in range(1, table.text.shape[1] + 1)]
     )
     write_lines(draft, "labels.txt", table.labels)
+    dataset_card.write(draft, [""] * count, table.id, table.labels, table.label, rows, wrong)
+
+
+def split_rows(table: FeatureTable, entry: Entry) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of each split: the publisher's, or drawn item by item where there is none."""
+    split = entry.split
+    if table.query is None:
+        if not isinstance(split, Split):
+            raise ValueError(
+                f"{entry.name} states no split; give shares of query, validation and train in its entry"
+            )
+        return splits.grouped(table.id, **split.model_dump())
+    if not isinstance(split, Published):
+        raise ValueError(
+            "this dataset comes with its publisher's split; write `split: {published: true}` in its entry"
+        )
+    return splits.published(table.query, split.validation, split.seed)
 
 
 def read(entry: Entry) -> FeatureTable:

@@ -1,9 +1,7 @@
-"""Read the records of a dataset again wherever they are needed: in the flow, and on every Dask worker."""
+"""Read the records of a dataset again wherever they are needed."""
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,18 +24,15 @@ def origin(entry: Entry, limit: int | None) -> dict[str, Any]:
     return found if limit is None else found | {"limit": limit}
 
 
-def request(entry: Entry, found: dict[str, Path], limit: int | None) -> str:
-    """Return all that a worker needs to read the same records, as text: small, and a key for its cache."""
-    paths = {name: str(path) for name, path in found.items()}
-    return json.dumps({**origin(entry, limit), "limit": limit, "paths": paths}, sort_keys=True)
+def noise(entry: Entry) -> dict[str, Any]:
+    """Return the noise in the labels, a part of the identity of the dataset; empty where there is none."""
+    return {} if entry.label_noise is None else {"label_noise": entry.label_noise.model_dump()}
 
 
-def read(request: str) -> Iterator[Record]:
-    """Read the records of a request; of a trial, whole groups until there are enough."""
-    settings = json.loads(request)
-    paths = {name: Path(path) for name, path in settings["paths"].items()}
-    records = readers.load(settings["reader"]).read(paths, settings["options"])
-    if settings["limit"] is None:
+def read(entry: Entry, paths: Mapping[str, Path], limit: int | None) -> Iterator[Record]:
+    """Read the records of an entry whose sources are at `paths`; of a trial, whole groups until enough."""
+    records = readers.load(entry.reader).read(paths, entry.options)
+    if limit is None:
         yield from records
         return
     # A trial takes whole groups, so that it holds every source's image of a concept.
@@ -45,10 +40,10 @@ def read(request: str) -> Iterator[Record]:
     size = Counter(record.group for record in every)
     taken, count = set(), 0
     for group in sorted(size, key=lambda group: sha256(group.encode()).hexdigest()):
-        if count < settings["limit"]:
+        if count < limit:
             taken.add(group)
             count += size[group]
-    yield from [record for record in every if record.group in taken][: settings["limit"]]
+    yield from [record for record in every if record.group in taken][:limit]
 
 
 def one_per_image(records: Iterable[Record]) -> list[Record]:
@@ -57,9 +52,3 @@ def one_per_image(records: Iterable[Record]) -> list[Record]:
     for record in records:
         first.setdefault(record.image_name, record)
     return list(first.values())
-
-
-@lru_cache(maxsize=1)
-def images_on_worker(request: str) -> Sequence[Record]:
-    """Return a record per image on a worker, read once and not once per shard."""
-    return one_per_image(read(request))

@@ -1,6 +1,6 @@
 """What every training process does: open the data, build the method, fit, keep checkpoints, write the model.
 
-Imported by Ray's workers, so nothing here needs Prefect.
+Imported by the processes that train, so nothing here needs Prefect or Ray.
 """
 
 import json
@@ -14,36 +14,31 @@ from logging import getLogger
 from pathlib import Path
 
 import numpy as np
-import ray.train
 import torch
 import zarr
-from ray.train.torch import get_device
-from safetensors import SafetensorError
-from safetensors.numpy import save
-from torch.utils.tensorboard import SummaryWriter
 
 from cmh import distributed
 from cmh import model as models
-from cmh.codes import hamming
+from cmh.data import schema
 from cmh.data.items import Items, read_items
 from cmh.hashing.method import Method
 from cmh.model_facts import Facts
-from cmh.networks import backbones, clip
+from cmh.networks import backbones
 from cmh.networks.backbones import Backbone
-from cmh.training import checkpoint, solver, trainer
+from cmh.networks.text_encoders import WORDS
+from cmh.training import trainer
 from cmh.training.checkpoint import State
 from cmh.training.failures import TrainingFailure
 from cmh.training.trainer import Epoch
 from flows import sources
 from flows.run import Run
+from flows.stages import checkpoints
 from flows.stages.model_card import card
 from infra import artifacts, logging
 from infra.artifacts import Reading, Ref
 from infra.logging import TRACEBACK
 from infra.storage import Store
 from infra.stores import open_store
-
-PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class TrainingJob:
     dataset: Ref
     source: Ref  # images, or the features of a frozen backbone
     prefix: str  # in the store, where the model's files go
-    folder: str  # in the store, for checkpoints and progress
+    folder: str  # in the store, for the checkpoint
     threads: int  # of this process
 
 
@@ -78,30 +73,31 @@ class TrainingData:
 _log = getLogger(__name__)
 
 
-def loop(config: dict[str, TrainingJob]) -> Exception | None:
-    """Train on this worker.
+def loop(job: TrainingJob, device: torch.device | str = "cpu") -> Exception | None:
+    """Train in this process, from the last checkpoint on; with Ray, as one of a group.
 
     Returns:
         On rank 0, an error that would only come again, for the caller to raise, with the traceback of this
         worker as a note; None if all went well.
     """
-    job = config["job"]
-    logging.set_up()  # this process was started by Ray, whose log files keep what it prints
+    logging.set_up_worker()  # Ray's log files keep what it prints, or the terminal
     _settle(job.threads)
     try:
-        _train(job)
+        _train(job, device)
     except (ValueError, TrainingFailure) as error:
         error.add_note(f"{TRACEBACK} on the worker of rank {distributed.rank()}:\n{traceback.format_exc()}")
         return error
     return None
 
 
-def _train(job: TrainingJob) -> None:
+def _train(job: TrainingJob, device: torch.device | str) -> None:
     store = open_store(job.store)
     data = read_data(store, job)
     backbone, method = build(job, data)
-    method.to(get_device())
-    state, seconds = _last_checkpoint()
+    if job.run.start is not None:
+        models.adopt(method, data.vocabulary, models.load(job.run.start.folder(store)))
+    method.to(device)
+    state, seconds = checkpoints.last(store, job.folder)
     history = trainer.fit(
         method,
         data.train,
@@ -109,6 +105,7 @@ def _train(job: TrainingJob) -> None:
         job.run.trainer_config,
         state=state,
         on_epoch=_keeper(store, job, seconds),
+        trained=job.run.start is not None,
     )
     if distributed.rank() == 0:
         write_model(store, job, model_of(job, method, backbone, data), history, seconds)
@@ -135,9 +132,12 @@ def read_data(store: Store, job: TrainingJob) -> TrainingData:
         sequences=job.run.method.sequences,
         image_size=job.run.experiment.backbone.image_size,
     )
+    rows = {name: schema.array(items, f"split/{name}")[:] for name in ("train", "validation")}
+    if job.run.method.reads_labels == "always":  # items without labels would be taken for irrelevant to all
+        rows = {name: schema.labelled(items, row_n) for name, row_n in rows.items()}
     return TrainingData(
-        train=read("train"),
-        validation=read("validation"),
+        train=read(rows["train"], labels="train_label" if "train_label" in items else "label"),
+        validation=read(rows["validation"]),
         vocabulary=_lines(dataset, "vocabulary.txt"),
         labels=_lines(dataset, "labels.txt"),
     )
@@ -167,36 +167,15 @@ def build(job: TrainingJob, data: TrainingData) -> tuple[Backbone, Method]:
     return backbone, method
 
 
-def _last_checkpoint() -> tuple[State | None, list[float]]:
-    """Return the state to go on from, and the seconds each epoch took until then."""
-    last = ray.train.get_checkpoint()
-    if last is None:
-        return None, []
-    with last.as_directory() as folder:
-        try:
-            seconds = json.loads((Path(folder) / "seconds.json").read_text())
-            return checkpoint.load(Path(folder)), seconds
-        except (SafetensorError, ValueError, KeyError, FileNotFoundError) as error:
-            _log.warning("the last checkpoint is damaged (%s); training starts anew", error)
-            return None, []
-
-
 def _keeper(store: Store, job: TrainingJob, seconds: list[float]) -> Callable[[Epoch, State], None]:
-    """Return what reports each epoch to Ray, with a checkpoint from rank 0, and to the flow."""
+    """Return what keeps a checkpoint after each epoch, on rank 0."""
     began = time.perf_counter()
 
     def keep(epoch: Epoch, state: State) -> None:
         nonlocal began
         seconds.append(time.perf_counter() - began)
-        first = distributed.rank() == 0
-        with tempfile.TemporaryDirectory() as folder:
-            if first:
-                checkpoint.save(state, Path(folder))
-                (Path(folder) / "seconds.json").write_text(json.dumps(seconds))
-            kept = ray.train.Checkpoint.from_directory(folder) if first else None
-            ray.train.report({"epoch": epoch.number, "score": epoch.score}, checkpoint=kept)
-        if first:
-            store.write_bytes(f"{job.folder}/{PROGRESS}", json.dumps(asdict(epoch)).encode())
+        if distributed.rank() == 0:
+            checkpoints.keep(store, job.folder, epoch, state, seconds)
         began = time.perf_counter()
 
     return keep
@@ -204,8 +183,8 @@ def _keeper(store: Store, job: TrainingJob, seconds: list[float]) -> Callable[[E
 
 def model_of(job: TrainingJob, method: Method, backbone: Backbone, data: TrainingData) -> models.Model:
     """Return what was trained, with all that it takes to encode."""
-    facts, text = _facts(job, method, backbone, data), job.run.experiment.text
-    network = clip.load_text(Path(sources.network_weights(text))) if text.is_network else None
+    facts, text = _facts(job, method, backbone, data), job.run.text
+    network = sources.text_encoder(text) if text.is_network else None
     return models.Model(method, backbone, facts, data.vocabulary, data.labels, network)
 
 
@@ -222,7 +201,8 @@ def _facts(job: TrainingJob, method: Method, backbone: Backbone, data: TrainingD
         given=given,
         stored_size=job.run.entry.images.size,
         image_size=settings.image_size,
-        text=job.run.experiment.text.name,
+        text=job.run.text.name or WORDS,
+        words=job.run.text.words,
         text_dim=data.text_dim,
         labels=len(data.labels),
         length=data.train.text.shape[1] if method.sequences else None,
@@ -242,6 +222,8 @@ def write_model(
 def _fill(
     folder: Path, job: TrainingJob, model: models.Model, history: list[Epoch], seconds: list[float]
 ) -> None:
+    from torch.utils.tensorboard import SummaryWriter  # which plans go without
+
     models.save(model, folder)
     lines = [json.dumps(asdict(epoch) | {"score": epoch.score}, sort_keys=True) for epoch in history]
     (folder / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
@@ -258,29 +240,4 @@ def _fill(
 def _scalars(epoch: Epoch) -> dict[str, float]:
     scalars = {f"loss/{name}": value for name, value in epoch.terms.items()}
     scalars |= {f"learning_rate/{name}": value for name, value in epoch.learning_rates.items()}
-    return scalars | {
-        "validation/map_image_to_text": epoch.map_image_to_text,
-        "validation/map_text_to_image": epoch.map_text_to_image,
-    }
-
-
-def fit_shallow(store: Store, job: TrainingJob) -> None:
-    """Fit a method without phases here, on all training items at once, and write the model's files.
-
-    Writes also unified.safetensors {code (n, P) uint8, row (n,) int64} where the method learns codes of both
-    modalities together: those of the training items.
-
-    Raises:
-        ValueError: as `cmh.training.solver.fit`.
-    """
-    torch.set_num_threads(job.threads)
-    data = read_data(store, job)
-    backbone, method = build(job, data)
-    began = time.perf_counter()
-    unified_NK = solver.fit(method, data.train, job.run.experiment.seed)
-    seconds = time.perf_counter() - began
-    write_model(store, job, model_of(job, method, backbone, data), [], [seconds])
-    if unified_NK is not None:
-        code_NP = np.ascontiguousarray(hamming.pack(unified_NK))  # safetensors writes memory as it lies
-        data_bytes = save({"code": code_NP, "row": data.train.row})
-        store.write_bytes(f"{job.prefix}/unified.safetensors", data_bytes)
+    return scalars | {f"validation/{name}": value for name, value in epoch.validation.items()}

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageOps
 
 from cmh import model
+from cmh.codes import hamming
 from cmh.data.items import Items
 from cmh.data.texts import bag_of_words, sequences
 from cmh.hashing import encoding
@@ -76,8 +77,8 @@ def test_raw_inputs_give_what_the_data_set_way_gives(saved):
         stored = tuple(stage.mean((2, 3), keepdim=True).numpy() for stage in stages)
     items = Items(stored, bag_of_words(texts, WORDS), np.zeros((6, 2), np.uint8), np.arange(6))
     u = {side: encoding.relaxed_codes(made.method, items, side) for side in ("image", "text")}
-    assert np.array_equal(made.encode_images(images), encoding.pack_codes(u["image"], made.order))
-    assert np.array_equal(made.encode_texts(texts), encoding.pack_codes(u["text"], made.order))
+    assert np.array_equal(made.encode_images(images), hamming.pack_relaxed(u["image"], made.order))
+    assert np.array_equal(made.encode_texts(texts), hamming.pack_relaxed(u["text"], made.order))
 
 
 def test_a_model_that_reads_words_in_their_order_cuts_texts_as_its_dataset_did(tmp_path):
@@ -86,7 +87,7 @@ def test_a_model_that_reads_words_in_their_order_cuts_texts_as_its_dataset_did(t
     model.save(made, tmp_path)
     texts = ["word3 unknown word4", "Word7, word59! word7 word1", "word7 word59 word7", "nothing known", ""]
     tokens = torch.from_numpy(sequences(texts, WORDS, 3))
-    expected = encoding.pack_codes(made.method.encode_text(tokens).detach().numpy(), made.order)
+    expected = hamming.pack_relaxed(made.method.encode_text(tokens).detach().numpy(), made.order)
     for one in (made, model.load(tmp_path)):
         assert np.array_equal(one.encode_texts(texts), expected)
     assert np.array_equal(expected[1], expected[2])
@@ -116,3 +117,31 @@ def test_model_of_another_revision_is_refused(saved, tmp_path):
     model.save(dataclasses.replace(made, facts=facts), tmp_path)
     with pytest.raises(ValueError, match=r"revision 99 of scahn.*train it again"):
         model.load(tmp_path)
+
+
+def test_a_model_gives_its_weights_to_another_by_word() -> None:
+    """Words that both know keep their weights; new ones stay as they are drawn; the rest is equal."""
+    trained = _model(frozen=True)
+    vocabulary = (WORDS[3], "unheard", *WORDS[:2])
+    torch.manual_seed(7)
+    method = model.build("scahn", SETTINGS, trained.backbone, frozen=True, text_dim=len(vocabulary), labels=2)
+    drawn = {name: value.clone() for name, value in method.state_dict().items()}
+    model.adopt(method, vocabulary, trained)
+    before, differing = trained.method.state_dict(), []
+    for name, now in method.state_dict().items():
+        if now.shape == before[name].shape:
+            assert torch.equal(now, before[name]), name
+            continue
+        differing.append(name)
+        assert torch.equal(now[[0, 2, 3]], before[name][[3, 0, 1]])  # words are the first axis here
+        assert torch.equal(now[1], drawn[name][1])
+    assert {name.rpartition(".")[2] for name in differing} == {"words_DCO", "shortcut_DO"}
+
+
+def test_other_networks_are_no_start() -> None:
+    """Of another width, or another method: said with the name of what differs."""
+    trained = _model(frozen=True)
+    for name, settings in (("scahn", {**SETTINGS, "bits": 24}), ("ucch", {"bits": 16})):
+        method = model.build(name, settings, trained.backbone, frozen=True, text_dim=len(WORDS), labels=2)
+        with pytest.raises(ValueError, match="the model to start from has other networks: "):
+            model.adopt(method, WORDS, trained)

@@ -64,7 +64,7 @@ def test_weights():
 def test_unknown_dataset_lists_those_there_are():
     """The message says what is available and what else can be given."""
     with pytest.raises(
-        CatalogError, match=r"'emojo' is not in the catalog; available: coco, emoji, .*wiki .*--images"
+        CatalogError, match=r"'emojo' is not in the catalog; available: coco, .*emoji, .*wiki .*--images"
     ):
         catalog.load("emojo")
 
@@ -160,3 +160,41 @@ def test_hostile_yaml_is_refused_at_once(tmp_path, text, message):
 def _folder(path):
     path.mkdir()
     return path
+
+
+PROTOCOLS = [(name, one) for name in catalog.available() for one in catalog.load(name).protocols]
+
+
+@pytest.mark.parametrize(("name", "protocol"), PROTOCOLS)
+def test_every_protocol_adds_up(name, protocol):
+    """Its counts are those of its split; its sources have licences; it says where it comes from."""
+    entry = catalog.load(name).under(protocol)
+    assert entry.name == f"{name}-{protocol}"
+    assert entry.reader in readers.available()
+    assert entry.about
+    counts, split = entry.counts, entry.split
+    if isinstance(split, catalog.Sizes):
+        database = counts["items"] - split.query
+        trained = database - split.validation if split.train == "database" else split.train
+        found = {"query": split.query, "database": database, "train": trained}
+        assert found == {part: counts[part] for part in found}
+        if split.by_label is not None:
+            (first, _), (others, _) = split.by_label
+            assert first + (counts["labels"] - 1) * others == split.query
+
+
+@pytest.mark.parametrize(("name", "protocol"), PROTOCOLS)
+def test_what_a_protocol_states_goes_before_the_entry(name, protocol):
+    """Each field that it has; options are added to the entry's unless another reader takes them."""
+    stated = catalog.load(name).protocols[protocol]
+    entry = catalog.load(name).under(protocol)
+    for field in (stated.model_fields_set & catalog.Entry.model_fields.keys()) - {"options"}:
+        assert getattr(entry, field) == getattr(stated, field), field
+    assert stated.options.items() <= entry.options.items()
+    assert not (stated.reader and entry.labels)
+
+
+def test_a_protocol_that_is_not_there_is_named():
+    """With those that are."""
+    with pytest.raises(CatalogError, match=r"has no protocol 'x'; it has dcmh, ucch, djsrh, dchmt, mith"):
+        catalog.load("mirflickr25k").under("x")

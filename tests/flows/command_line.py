@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from flows.cli import app
+from infra import signals
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def cmh(*arguments: object) -> Called:
         pytest.MonkeyPatch.context() as patch,
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
+        signals.kept(),
     ):
         patch.setattr(sys, "argv", ["cmh", *map(str, arguments)])
         patch.setenv("COLUMNS", "300")  # no folded lines

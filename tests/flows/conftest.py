@@ -12,6 +12,8 @@ from prefect.testing.utilities import prefect_test_harness
 from safetensors.torch import save_file
 
 from cmh.networks import backbones
+from flows import engines
+from flows.resources import Resources
 from infra import dask_cluster
 from infra.storage import Store
 from infra.stores import open_store
@@ -52,11 +54,22 @@ class Workspace:
 
     @property
     def small(self) -> list[object]:
-        """The options that make a run small."""
+        """The options of a small run by a method that needs no text network to be fetched."""
+        return ["--method", "scahn", *self.sized]
+
+    @property
+    def sized(self) -> list[object]:
+        """The options that make a run of any method small."""
         return [
             *("--bits", BITS, "--training.epochs", 20, "--training.batch-size", 16, "--threads", 1),
             *("--backbone.name", "resnet18", "--backbone.weights", self.weights, "--backbone.image-size", 32),
         ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _imports_of_workers() -> None:
+    """Have what workers import loaded once, as a run does."""
+    engines.prepare(Resources())
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +134,7 @@ def _at_home(workspace: Workspace, patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Dask cluster of two workers for tests that are not about starting one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CMH_HOME", str(tmp_path_factory.mktemp("dask")))

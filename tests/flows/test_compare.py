@@ -2,18 +2,22 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
 
 from cmh.codes import hamming
-from cmh.evaluation import comparison, histograms, metrics, ndcg
+from cmh.evaluation import comparison, histograms, metrics, ndcg, pair_metrics, paired_tests, report
+from cmh.evaluation.counts import CodedItems
+from cmh.evaluation.paired_tests import ScoredQueries
 from cmh.hashing import encoding
 from cmh.training import solver
 from flows import compare, preflight
 from flows.compare import Comparison
 from flows.experiment import Experiment
 from flows.run import resolve
+from flows.stages import tables
 from flows.variants import NESTED_WEIGHT
 from infra import artifacts, stores
 from infra.artifacts import Target
@@ -22,6 +26,8 @@ from tests.cmh.methods import shallow
 from tests.flows import feature_pairs
 from tests.flows.command_line import cmh
 from tests.flows.feature_pairs import QUERY, TRAIN
+
+QUERIES = np.array([str(number) for number in range(40)])
 
 
 def test_every_method_meets_every_length_and_seed() -> None:
@@ -34,6 +40,17 @@ def test_every_method_meets_every_length_and_seed() -> None:
     assert all(run.evaluation.bits == (run.bits,) for run in runs)
     with pytest.raises(ValueError, match="method 'schan' unknown"):
         compare.resolve(Comparison(methods=("schan",)))
+
+
+def test_a_compared_run_is_that_of_cmh_run() -> None:
+    """With a protocol and wrong labels, too: both find each other's artifacts."""
+    asked = {"protocol": "validation", "label_noise": 0.5}
+    (one,) = compare.resolve(
+        Comparison(methods=("cca",), datasets=("wiki",), bits=(16,), seeds=1, **asked)
+    ).runs
+    alone = resolve(Experiment(dataset="wiki", method="cca", bits=16, evaluation={"bits": (16,)}, **asked))
+    assert one.run == alone
+    assert alone.entry.name == "wiki-validation-noise50"
 
 
 @pytest.mark.parametrize(
@@ -109,15 +126,23 @@ def test_tables_hold_our_runs_and_what_papers_print(local_store: Store) -> None:
             "ndcg_at_100": value and 0.6,
             "chance": 0.5,
             "minutes": 1.0,
+            "recipe": "short",
             "error": None if value else "collapsed",
         }
-        for method, values in {"dspah": (0.7, 0.8), "adah": (None, None)}.items()
+        for method, values in {"dspah": (0.7, 0.8), "scahn": (0.3, 0.2), "adah": (None, None)}.items()
         for seed, value in enumerate(values)
         for direction in ("image_to_text", "text_to_image")
     ]
     runs = pa.Table.from_pylist(rows, comparison.RUNS)
+    pairs = paired_tests.pairs(
+        [
+            ScoredQueries("mirflickr25k", method, 16, direction, QUERIES, QUERIES, score_Q)
+            for method, score_Q in (("dspah", np.full(40, 0.75)), ("scahn", np.full(40, 0.25)))
+            for direction in ("image_to_text", "text_to_image")
+        ]
+    )
     target = Target("comparison", "mirflickr25k", {}, {}, 1)
-    ref = compare.tables.compute(local_store, target, runs, ("mirflickr25k",)).ref
+    ref = tables.make.compute(local_store, target, runs, pairs, ("mirflickr25k",)).ref
     made = artifacts.open_artifact(local_store, ref)
     page = made.read_bytes("README.md").decode()
     assert "0.750 ± 0.635" in page  # t of one degree of freedom, 12.706, times .05
@@ -127,18 +152,35 @@ def test_tables_hold_our_runs_and_what_papers_print(local_store: Store) -> None:
     assert "failed" in page
     assert "Deep Similarity Preserving" in page
     assert r"0.750 $\pm$ 0.635" in made.read_bytes("comparison.tex").decode()
-    assert made.read_table("runs.parquet").num_rows == 8
+    assert "Which differences hold" in page
+    assert "| dspah | – |" in page
+    assert made.read_table("runs.parquet").num_rows == 12
+    assert made.read_table("pairs.parquet")["holds"].to_pylist() == [True, True]
     assert {"map_mirflickr25k.png", "map_mirflickr25k.svg"} <= set(made.files)
 
 
+def test_data_without_labels_gives_recall_and_scores_of_pairs() -> None:
+    """What a run adds: R@k in place of MAP, and for the paired test whether each pair is among ten."""
+    rng = np.random.default_rng(0)
+    codes = {side: hamming.pack(rng.random((40, 16)) > 0.5) for side in ("image", "text")}
+    items = CodedItems(codes, np.empty((40, 0), np.uint8), group_N=np.arange(40) // 2, id_N=QUERIES)
+    metrics_table, _, _, pairs = report.with_pairs(None, *pair_metrics.measure(items, (16,)))
+    (one,) = compare.resolve(Comparison(methods=("joint",), bits=(16,), seeds=1)).runs
+    row = compare._figures(metrics_table, one, 16, "image_to_text")
+    assert row["map"] is row["ndcg_at_100"] is row["chance"] is None
+    scored = compare._scored(pairs, one, 16, "image_to_text", labelled=False)
+    assert scored.query_Q.tolist() == QUERIES.tolist()
+    assert len(set(scored.group_Q)) == 20
+    assert row["recall_at_10"] == pytest.approx(scored.score_Q.mean())
+    assert compare._told(row) == f"R@10 {row['recall_at_10']:.3f}"
+
+
 @pytest.mark.slow
-def test_a_comparison_from_the_command_line(
-    tmp_path: Path, cmh_home: Path, prefect_server: None, dask: str
-) -> None:
+def test_a_comparison_from_the_command_line(tmp_path: Path, cmh_home: Path, prefect_server: None) -> None:
     """Figures are the library's on the same matrices; variants share models; twice, nothing is computed."""
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(feature_pairs.entry(tmp_path)))
     asked = ["compare", "--datasets", tmp_path / "small.yaml", "--methods", "scm", "scm:prefix"]
-    asked += ["--bits", 8, 16, "--seeds", 1, "--threads", 1, "--dask", dask]
+    asked += ["--bits", 8, 16, "--seeds", 1, "--threads", 1]
     planned = cmh(*asked, "--dry-run", "--json").rows
     assert [(row["method"], row["bits"]) for row in planned] == [("scm", 8), ("scm", 16), ("scm:prefix", 16)]
     assert {row["to compute"] for row in planned} == {"features, dataset, model, codes, report"}
@@ -146,7 +188,7 @@ def test_a_comparison_from_the_command_line(
     assert called.status == 0, called.err
     found = {(row["method"], row["bits"], row["direction"], row["metric"]): row for row in called.rows}
     assert {row["dataset"] for row in called.rows} == {"small"}
-    assert len(found) == len(called.rows) == 2 * 2 * 2 * 2
+    assert len(found) == len(called.rows) == 2 * 2 * 2 * 5
     store = stores.open_store()
     assert len(artifacts.list_artifacts(store, "model")) == 2  # of 8 and of 16 bits
     for bits, trained, name in ((8, 8, "scm"), (16, 16, "scm"), (8, 16, "scm:prefix")):
@@ -166,6 +208,16 @@ def test_a_comparison_from_the_command_line(
             row = found[name, bits, "image_to_text", metric]
             assert row["value"] == pytest.approx(value)
             assert row["seeds"] == 1
+    (comparing,) = artifacts.list_artifacts(store, "comparison")
+    tested = artifacts.open_artifact(store, comparing.ref).read_table("pairs.parquet").to_pylist()
+    assert [(row["bits"], row["first"], row["second"]) for row in tested] == [
+        (bits, "scm", "scm:prefix") for bits in (8, 8, 16, 16)
+    ]
+    for row in tested:
+        maps = [found[row[m], row["bits"], row["direction"], "map"]["value"] for m in ("first", "second")]
+        assert row["difference"] == pytest.approx(maps[0] - maps[1], abs=1e-6)
+        assert (row["queries"], row["not_tested"]) == (len(QUERY), None)
+        assert row["bits"] == 8 or row["p"] == 1  # one model
     before = artifacts.published(store)
     assert {row["to compute"] for row in cmh(*asked, "--dry-run", "--json").rows} == {"nothing"}
     again = cmh(*asked)
@@ -173,3 +225,4 @@ def test_a_comparison_from_the_command_line(
     assert artifacts.published(store) == before
     assert "3 of 3" in again.out
     assert "scm:prefix" in again.out
+    assert "not told apart at 0.05" in " ".join(again.out.split())  # titles are wrapped

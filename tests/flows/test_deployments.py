@@ -1,21 +1,17 @@
-"""The deployments with real processes: Prefect server and worker, Ray, Dask, and SeaweedFS as the store.
+"""`cmh up`, what is deployed by it, and `cmh down`, with real processes: Prefect, Ray, Dask, SeaweedFS.
 
 Emoji come from the npm registry, into a fresh CMH_HOME; CMH_TEST_DOWNLOADS may name a folder that has them.
 """
 
 import json
 import os
+import re
 import shutil
-import subprocess
-import sys
+import socket
 import time
-import urllib.request
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -26,131 +22,58 @@ from cmh.networks import backbones
 from flows.experiment import Experiment
 from flows.pipeline import stages
 from flows.run import resolve
-from infra import artifacts
+from infra import artifacts, lineage, processes, stack
 from infra.stores import open_store
-from tests.s3_server import BUCKET, S3Server, free_ports
+from tests.flows.command_line import cmh
+from tests.flows.prefect_servers import Servers
 
 pytestmark = pytest.mark.slow
 
 STAGES = [stage.kind for stage in stages(resolve(Experiment()))]
 
-ROOT = Path(__file__).parents[2]
-PATIENCE = 500.0  # seconds for a run that takes 90 on two idle cores
-
-
-@dataclass(frozen=True)
-class Servers:
-    """A Prefect server with a worker; `environment` is what its clients and runs need."""
-
-    environment: Mapping[str, str]
-    log: Path
-
-    def prefect(self, *arguments: object) -> str:
-        """Call `prefect` in the project's folder."""
-        command = [*_module("prefect"), *map(str, arguments)]
-        called = subprocess.run(command, cwd=ROOT, env=dict(self.environment), capture_output=True, text=True)
-        assert called.returncode == 0, called.stdout + called.stderr
-        return called.stdout
-
-    def api(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """GET, or POST with a body."""
-        request = urllib.request.Request(
-            self.environment["PREFECT_API_URL"] + path,
-            None if body is None else json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read())
-
-    def run(self, deployment: str, **parameters: object) -> str:
-        """Start a run as a user does; its id."""
-        chosen = [
-            part for name, value in parameters.items() for part in ("--param", f"{name}={_json(value)}")
-        ]
-        return str(
-            uuid.UUID(self.prefect("deployment", "run", deployment, *chosen).split("UUID: ")[1].split()[0])
-        )
-
-    def ended(self, run: str) -> Mapping[str, Any]:
-        """Wait for the end of a run; its state."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            state = self.api(f"/flow_runs/{run}")["state"]
-            if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-                return dict(state)
-            assert time.monotonic() < deadline, f"{state}\n{self.log.read_text()[-3000:]}"
-            time.sleep(1)
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, default=str)
-
-
-def _module(name: str) -> list[str]:
-    return [sys.executable, "-m", name]
-
-
-@contextmanager
-def _process(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[None]:
-    """A process while the block lasts, with all that it started."""
-    with log.open("ab") as out:
-        process = psutil.Popen(command, cwd=ROOT, env=dict(environment), stdout=out, stderr=out)
-    try:
-        yield
-    finally:
-        family = [*process.children(recursive=True), process] if process.is_running() else []
-        for one in family:
-            try:
-                one.kill()  # neither server nor worker ends promptly on a signal that it may handle
-            except psutil.NoSuchProcess:
-                continue
-        process.wait()
-
 
 @pytest.fixture(scope="module")
-def servers(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Prefect's server on a free port, every deployment of prefect.yaml on it, and a worker."""
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The stack, while another process has a port of it; whatever is left of it ends with the tests."""
     folder = tmp_path_factory.mktemp("servers")
-    (port,) = free_ports(1)
     (folder / "home").mkdir()
     if "CMH_TEST_DOWNLOADS" in os.environ:
         shutil.copytree(os.environ["CMH_TEST_DOWNLOADS"], folder / "home" / "downloads")
     keep = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RAY_"))}
-    environment = keep | s3.environment | {
-        "CMH_HOME": str(folder / "home"),
-        "CMH_STORE": f"s3://{BUCKET}/{uuid.uuid4().hex}",
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }  # fmt: skip
-    log = folder / "log.txt"
-    servers = Servers(environment, log)
-    server = [*_module("prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with _process(server, environment, log):
-        _wait_until_healthy(servers)
-        servers.prefect("work-pool", "create", "local", "--type", "process")
-        servers.prefect("--no-prompt", "deploy", "--all")
-        with _process([*_module("prefect"), "worker", "start", "--pool", "local"], environment, log):
-            yield servers
-
-
-def _wait_until_healthy(servers: Servers) -> None:
-    deadline = time.monotonic() + 180
-    while True:
+    keep.pop("CMH_STORE", None)
+    starting = Servers(keep | {"CMH_HOME": str(folder / "home")}, folder / "log.txt")
+    with pytest.MonkeyPatch.context() as patch, socket.socket() as other:
+        with suppress(OSError):  # another process has it already: the better
+            other.bind(("127.0.0.1", 8786))
+            other.listen()
+        starting.cmh("up")
+        patch.setenv("CMH_HOME", str(folder / "home"))
+        patch.delenv("CMH_STORE", raising=False)
+        started = stack.read()
+        assert started is not None
+        log = next(one.log for one in started.servers if one.name == "prefect-worker")
         try:
-            assert servers.api("/health") is True
-            return
-        except OSError:
-            assert time.monotonic() < deadline, servers.log.read_text()[-3000:]
-            time.sleep(0.5)
+            yield Servers(keep | stack.environment(started), log)
+        finally:
+            processes.end(None, started.mark, grace=1)
+
+
+def test_every_server_answers_where_it_is_said_to(servers: Servers):
+    """A taken port is passed over; secrets are the owner's alone; up again does nothing."""
+    rows = [json.loads(line) for line in servers.cmh("status", "--json").splitlines()]
+    names = ["s3", "prefect", "dask", "dask-worker", "ray", "metrics", "prefect-worker"]
+    assert [row["server"] for row in rows] == names
+    assert {row["state"] for row in rows} == {"answers"}
+    assert servers.environment["DASK_SCHEDULER_ADDRESS"] != "tcp://127.0.0.1:8786"
+    local = Path(servers.environment["CMH_HOME"], "local")
+    assert all((local / name).stat().st_mode & 0o077 == 0 for name in ("env", "secrets.json"))
+    assert "everything is up already" in servers.cmh("up")
 
 
 @pytest.mark.timeout(900)
 def test_deployed_run(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`prefect deployment run train-scahn/emoji --param bits=32` ends COMPLETED, shows its figures, leaves
-    whole artifacts in S3; a run that cannot work ends FAILED and says why."""
+    whole artifacts in S3; again, it says that there is nothing to compute."""
     deployed = servers.api("/deployments/name/train-scahn/emoji")
     assert [schedule["active"] for schedule in deployed["schedules"]] == [False]
     for flow in ("preprocess", "features", "encode", "evaluate"):
@@ -158,28 +81,35 @@ def test_deployed_run(servers: Servers, tmp_path: Path, monkeypatch: pytest.Monk
 
     with pytest.raises(AssertionError, match="Validation failed for field 'bits'"):  # by the form, at once
         servers.run("train-scahn/emoji", bits=12)
-    refused = servers.run("train-scahn/emoji", settings={"no_such": 1})
+    with pytest.raises(AssertionError, match="no_such"):
+        servers.run("train-scahn/emoji", settings={"no_such": 1})
     torch.manual_seed(0)
     save_file(backbones.load("resnet18", "none").network.state_dict(), tmp_path / "resnet18.safetensors")
-    run = servers.run(
-        "train-scahn/emoji",
-        bits=32,
-        limit=320,
-        training={"epochs": 2, "batch_size": 32},
-        backbone={"name": "resnet18", "weights": tmp_path / "resnet18.safetensors", "image_size": 32},
-        resources={"threads": 1},
-    )
-    state = servers.ended(refused)
-    assert state["type"] == "FAILED"
-    assert "no_such" in state["message"]
-
+    small: dict[str, object] = {
+        "bits": 32,
+        "limit": 320,
+        "settings": {"gamma": 0.02},
+        "training": {"epochs": 2, "batch_size": 32},
+        "backbone": {"name": "resnet18", "weights": tmp_path / "resnet18.safetensors", "image_size": 32},
+        "resources": {"threads": 1},
+    }
+    run = servers.run("train-scahn/emoji", **small)
+    again = servers.run("train-scahn/emoji", **small)
     state = servers.ended(run)
     assert state["type"] == "COMPLETED", f"{state}\n{servers.log.read_text()[-5000:]}"
+    name = servers.api(f"/flow_runs/{run}")["name"]
+    assert re.fullmatch("scahn-emoji-32-[0-9a-f]{4}", name)
+    state = servers.ended(again)
+    assert (state["type"], state["name"]) == ("COMPLETED", "Cached")
+    assert state["message"].startswith("nothing to compute: all 6 artifacts were there, up to report/")
     logs = servers.api("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
     own = [log["message"] for log in logs if log["name"].startswith("flows.")]
     assert any(line.startswith("epoch 2: loss ") for line in own), own
     _check_shown(servers, run)
     _check_stored(servers, monkeypatch)
+    assert "Receive client connection" in (servers.log.parent / "dask.log").read_text()
+    (row,) = cmh("runs", "--json").rows
+    assert (row["run"], len(row["i→t"]), row["core-hours"] > "0") == (name, 5, True)
 
 
 def _check_shown(servers: Servers, run: str) -> None:
@@ -201,9 +131,90 @@ def _check_stored(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every artifact lies in S3, whole."""
     for name in ("CMH_HOME", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
         monkeypatch.setenv(name, servers.environment[name])
-    store = open_store(servers.environment["CMH_STORE"])
+    monkeypatch.setenv("CMH_STORE", servers.environment["CMH_STORE"])
+    store = open_store()
     made = {one.kind: one for one in artifacts.list_artifacts(store)}
     assert set(made) == set(STAGES)
     assert [problem for one in made.values() for problem in artifacts.verify(store, one.ref)] == []
     assert made["model"].run["dashboard"].startswith("http://127.0.0.1:")
-    assert not [path for path in store.sizes(made["model"].ref.address) if "ray-run" in path]
+    for one in made.values():
+        assert one.run["run"].startswith("scahn-emoji-32-")
+        assert lineage.core_hours(one)
+    assert not [path for path in store.sizes(made["model"].ref.address) if "checkpoints" in path]
+
+
+def test_a_run_without_its_data_says_what_to_put_where(servers: Servers):
+    """Within seconds, in the state of the run; and before any run, in the description of the deployment."""
+    began = time.monotonic()
+    state = servers.ended(servers.run("train-scahn/mirflickr25k"))
+    assert state["type"] == "FAILED"
+    for file in ("mirflickr25k.zip", "mirflickr25k_annotations_v080.zip"):
+        assert file in state["message"]
+        assert file in servers.api("/deployments/name/train-scahn/mirflickr25k")["description"]
+    assert "https://press.liacs.nl/" in state["message"]
+    assert time.monotonic() - began < 100  # 15 s on an idle machine, of which the imports take 10
+
+
+def test_the_store_is_looked_after(servers: Servers):
+    """The nightly flows are deployed, their schedules paused; each says what it found."""
+    for name in ("verify-store", "gc"):
+        deployed = servers.api(f"/deployments/name/{name}/nightly")
+        assert [one["active"] for one in deployed["schedules"]] == [False]
+        assert deployed["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    state = servers.ended(servers.run("gc/nightly"))
+    assert (state["type"], state["name"]) == ("COMPLETED", "Cached")
+    assert state["message"] == "nothing to remove"
+
+
+def test_settings_of_an_operator_are_kept(servers: Servers):
+    """Deploying again leaves schedules, parameters, limits, tags, pauses and automations alone."""
+    (crashed,) = servers.api("/automations/filter", {})  # those that notify need an address
+    assert crashed["name"] == "cmh: a run without heartbeat has crashed"
+    before = servers.api("/deployments/name/train-scm/wiki")
+    chosen = {
+        "paused": True,
+        "parameters": {"dataset": "wiki", "bits": 48},
+        "concurrency_limit": 3,
+        "tags": ["mine"],
+        "schedules": [{"schedule": {"cron": "0 5 * * *", "timezone": "UTC"}, "active": True}],
+    }
+    servers.api(f"/deployments/{before['id']}", chosen, method="PATCH")
+    servers.api(f"/automations/{crashed['id']}", {"enabled": False}, method="PATCH")
+    with_hook = Servers(servers.environment | {"CMH_NOTIFY_URL": "http://127.0.0.1:9/hook"}, servers.log)
+    said = with_hook.cmh("deploy", "scm/wiki")
+    assert "renewed  1 that were there" in said
+    assert (said.count(": created"), said.count("is there, and left as it is")) == (2, 1)
+    after = servers.api("/deployments/name/train-scm/wiki")
+    assert (after["paused"], after["parameters"], after["tags"]) == (True, chosen["parameters"], ["mine"])
+    assert after["global_concurrency_limit"]["limit"] == 3
+    assert [(one["schedule"]["cron"], one["active"]) for one in after["schedules"]] == [("0 5 * * *", True)]
+    enabled = {one["name"]: one["enabled"] for one in servers.api("/automations/filter", {})}
+    assert enabled.pop(crashed["name"]) is False
+    assert set(enabled) == {"cmh: notify of failed runs", "cmh: notify of late runs"}
+
+
+def test_down_leaves_nothing(servers: Servers):
+    """No process and no port; data and logs stay; a second time there is nothing to end."""
+    mark = json.loads(Path(servers.environment["CMH_HOME"], "local", "stack.json").read_text())["mark"]
+    listening = _listening(processes.family(mark))
+    assert len(listening) > 10
+    servers.cmh("down")
+    assert processes.family(mark) == []
+    assert not listening & _listening(psutil.process_iter())
+    local = Path(servers.environment["CMH_HOME"], "local")
+    assert (local / "s3").is_dir()
+    assert (local / "logs" / "ray").is_dir()
+    assert "nothing is up" in servers.cmh("down")
+    assert "nothing is up" in servers.cmh("status", status=1)
+
+
+def _listening(family: Iterable[psutil.Process]) -> set[tuple[int, int]]:
+    """The process and port of each socket at which one of these processes listens."""
+    found = set()
+    for process in family:
+        with suppress(psutil.Error):
+            connections = process.net_connections("inet")
+            found |= {
+                (process.pid, one.laddr.port) for one in connections if one.status == psutil.CONN_LISTEN
+            }
+    return found

@@ -17,10 +17,11 @@ from cmh import model
 from cmh.codes import hamming
 from cmh.data import schema
 from cmh.evaluation import report
+from flows import search
 from flows.experiment import Experiment
 from flows.pipeline import stages
 from flows.run import resolve
-from infra import artifacts
+from infra import artifacts, lineage
 from infra.artifacts import Reading
 from tests.flows.command_line import Called, cmh
 from tests.flows.conftest import BITS, COLOURS, ITEMS, SHAPES, Workspace
@@ -101,6 +102,12 @@ def test_codes_are_those_of_the_model_by_hand(workspace: Workspace, made: dict[s
     bits = hamming.unpack(codes["image"][:], BITS) != hamming.unpack(by_hand, BITS)
     assert bits.mean() < 0.01  # features in batches of another size may differ in their last bits
     assert len(np.unique(codes["image"][:], axis=0)) > 1
+    kept = codes["image_relaxed"][:]
+    clear = np.abs(kept) > 1  # of the others, the sign may be lost
+    assert ((kept > 0) == (hamming.unpack(codes["image"][:], BITS) > 0))[clear].all()
+    (hit, *_) = search.open_run(workspace.store, made["codes"].ref.address).for_relaxed(kept[3] / 127, 3)
+    assert hit.similarity is not None
+    assert hit.similarity > 0.999
 
 
 def test_report(made: dict[str, Reading]):
@@ -117,12 +124,16 @@ def test_report(made: dict[str, Reading]):
         assert worst <= value <= best
         assert value > chance + 0.05  # colour and shape are learnt in a few epochs
     page = made["report"].read_bytes("README.md").decode()
-    pictures = [name for name in made["report"].files if name.endswith(".png")]
-    assert len(pictures) == 3
-    for name in pictures:
-        assert made["report"].read_bytes(name).startswith(b"\x89PNG")
-        assert f"({name})" in page
-        assert b"<svg" in made["report"].read_bytes(name.replace(".png", ".svg"))
+    drawn = {"map_by_bits", "pr_curves", "precision_at_n", "scores_of_queries", "training"}
+    photos = {"queries_image_to_text", "queries_text_to_image"}  # which are no drawings
+    files = made["report"].files
+    assert {name.removesuffix(".png") for name in files if name.endswith(".png")} == drawn | photos
+    assert {name.removesuffix(".svg") for name in files if name.endswith(".svg")} == drawn
+    for name in drawn | photos:
+        assert made["report"].read_bytes(f"{name}.png").startswith(b"\x89PNG")
+        assert f"({name}.png)" in page
+    for name in drawn:
+        assert b"<svg" in made["report"].read_bytes(f"{name}.svg")
     assert "image → text" in page
     assert "| direction | bits | R@1 | R@5 | R@10 |" in page
 
@@ -141,7 +152,8 @@ def test_prefect_shows_the_run(workspace: Workspace, made: dict[str, Reading]):
 
 
 def test_second_run_computes_nothing(workspace: Workspace, first: Called):
-    """The plan says so, the run says so, and Prefect shows every task as Cached."""
+    """The plan says so, the run says so, and no flow is started for it."""
+    before = prefect(lambda client: client.read_flow_runs())
     plan = cmh("run", *workspace.data, *workspace.small, "--dry-run", "--json").rows
     assert [(step["stage"], step["state"]) for step in plan] == [(stage, "cached") for stage in STAGES]
     again = cmh("run", *workspace.data, *workspace.small)
@@ -151,11 +163,29 @@ def test_second_run_computes_nothing(workspace: Workspace, first: Called):
     assert folder is not None
     (page,) = Path(folder).rglob("README.md")
     assert f"report: {page}" in again.out
-    tasks = prefect(lambda client: client.read_task_runs(limit=50))
-    last = max((task.flow_run_id, task.start_time) for task in tasks if task.name.startswith("evaluate"))
-    newest = max(tasks, key=lambda task: task.start_time).flow_run_id
-    assert last is not None
-    assert [task.state_name for task in tasks if task.flow_run_id == newest] == ["Cached"] * 6
+    assert len(prefect(lambda client: client.read_flow_runs())) == len(before)
+
+
+def test_a_run_starts_from_a_model(workspace: Workspace, first: Called, tmp_path: Path):
+    """By address: its weights are epoch 0, measured as they were; another length, or no model, is refused."""
+    before = artifacts.open_artifact(workspace.store, first.rows[3]["address"])
+    options = [*workspace.small, "--start-from", before.ref.address]
+    options[options.index("--training.epochs") + 1] = 1
+    called = cmh("run", *workspace.data, *options, "--json")
+    assert called.status == 0, called.err
+    after = artifacts.open_artifact(workspace.store, called.rows[3]["address"])
+    known = lineage.read(workspace.store)
+    assert known.at(before.ref.address) in known.chain(known.at(after.ref.address))
+    epochs = [json.loads(line) for line in after.read_bytes("metrics.jsonl").splitlines()]
+    assert [epoch["number"] for epoch in epochs] == [0, 1]
+    scores = [json.loads(line)["score"] for line in before.read_bytes("metrics.jsonl").splitlines()]
+    assert epochs[0]["score"] == pytest.approx(max(scores))
+    options[options.index("--bits") + 1] = 24
+    assert "has bits 16, not 24; ask for the same" in cmh("run", *workspace.data, *options).err
+    options[-1] = first.rows[0]["address"]
+    assert "of kind images, not a model to start from" in cmh("run", *workspace.data, *options).err
+    options[-1] = "nowhere"
+    assert cmh("run", *workspace.data, *options).status == 2
 
 
 def test_changed_settings_are_planned(workspace: Workspace, first: Called):
@@ -174,6 +204,7 @@ def entry(workspace: Workspace, path: Path, **changes: object) -> Path:
         "title": "drawings",
         "reader": "folder",
         "sources": {name: {"kind": "path", "path": str(place)} for name, place in sources.items()},
+        "unlabelled": "kept",
         "split": {"query": 0.15, "validation": 0.08, "train": 1.0},
     }
     path.write_text(yaml.safe_dump(fields | changes))
@@ -198,11 +229,11 @@ def test_changed_entry_is_planned(
     assert [step["state"] for step in plan] == ["cached"] * cached + ["to compute"] * (6 - cached)
 
 
-def test_changed_label_rule(workspace: Workspace, first: Called, dask: str, tmp_path: Path):
+def test_changed_label_rule(workspace: Workspace, first: Called, tmp_path: Path):
     """With shapes as the only labels, images and features are found, and all the rest is made."""
     rules = {shape: {"labels": [shape]} for shape in SHAPES}
     path = entry(workspace, tmp_path / "shapes.yaml", labels=rules)
-    run = cmh("run", "--dataset", path, "--method", "cca", *workspace.small, "--dask", dask, "--json")
+    run = cmh("run", "--dataset", path, "--method", "cca", *workspace.sized, "--json")
     assert run.status == 0, run.err
     assert [row["state"] for row in run.rows] == [
         "cached", "computed", "cached", "computed", "computed", "computed",

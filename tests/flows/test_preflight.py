@@ -11,7 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from flows import preflight
-from flows.experiment import BackboneSettings, Experiment, Resources, TextSettings, TrainingSettings
+from flows.experiment import BackboneSettings, Experiment, TextSettings, TrainingSettings
+from flows.resources import Resources
 from flows.run import read_entry, resolve
 from infra import ray_cluster
 from tests.flows import feature_pairs

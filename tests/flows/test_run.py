@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pickle
 from pathlib import Path
 
 import cloudpickle
@@ -15,9 +16,10 @@ from ray.cluster_utils import Cluster
 from safetensors.torch import save_file
 
 from cmh.networks import backbones
-from data_catalog import catalog
-from flows import pipeline
-from flows.experiment import BackboneSettings, Experiment, Resources, TrainingSettings
+from data_catalog import yaml_files
+from flows import deployments, pipeline
+from flows.experiment import BackboneSettings, Experiment, TrainingSettings
+from flows.resources import Resources
 from flows.run import resolve
 from infra import artifacts, ray_cluster
 from infra.stores import open_store
@@ -66,8 +68,8 @@ def test_paths_of_an_own_entry_are_absolute(folder: Path, monkeypatch: pytest.Mo
 def test_the_entry_is_read_once(folder: Path, cmh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many stages a plan has; what is edited meanwhile cannot change what runs."""
     read: list[Path] = []
-    original = catalog._read_yaml
-    monkeypatch.setattr(catalog, "_read_yaml", lambda path: read.append(path) or original(path))
+    original = yaml_files.read
+    monkeypatch.setattr(yaml_files, "read", lambda path: read.append(path) or original(path))
     settings = BackboneSettings(name="resnet18", image_size=SIZE)
     pipeline.plan(Experiment(dataset="own.yaml", backbone=settings), Resources(threads=1))
     assert [path.name for path in read] == ["own.yaml"]
@@ -99,3 +101,31 @@ def test_workers_that_start_elsewhere_train_on_a_relative_entry(
     model = artifacts.open_artifact(open_store(), done[-1].ref)
     assert [one.ref.kind for one in done] == ["images", "dataset", "features", "model"]
     assert len(model.read_bytes("metrics.jsonl").splitlines()) == 2
+
+
+def test_the_default_method_goes_by_whose_data_it_is(folder: Path) -> None:
+    """Own data may have no labels; an entry, of the catalog or in a file, is for comparison with papers."""
+    assert Experiment().method == Experiment(dataset="own.yaml").method == "scahn"
+    assert Experiment(images=folder, items=folder / "items.csv").method == "joint"
+    assert Experiment(dataset=str(folder)).method == "joint"
+    assert Experiment(dataset=str(folder), method="scahn").method == "scahn"
+    assert Experiment(dataset="no-such-thing").method == "scahn"
+
+
+@pytest.mark.parametrize("name", ["", ".", "model/toy", "/etc/passwd"])
+def test_what_is_no_model_to_start_from_is_refused(cmh_home: Path, name: str) -> None:
+    """A folder without a model, and what is no address, by what may be given."""
+    with pytest.raises(ValueError, match="is no model to start from: give an address"):
+        resolve(Experiment(start_from=name))
+
+
+def test_a_form_knows_nothing_of_the_machine_that_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads and addresses that nobody chose are found where the run starts."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    resources = Resources(workers=2)
+    assert resources.ray == "127.0.0.1:6379"
+    assert resources.model_dump() == {"workers": 2}
+    assert pickle.loads(pickle.dumps(resources)).ray == "127.0.0.1:6379"
+    form = deployments.method_flow("scahn").parameters.model_dump_for_openapi()
+    assert form["properties"]["resources"]["default"] == {}
+    assert "default" not in form["definitions"]["Resources"]["properties"]["threads"]

@@ -34,7 +34,7 @@ def data(folder: Path, spoil: Callable[[Path], list[Row]]) -> list[object]:
         path.write_bytes(path.read_bytes() + name.encode())  # no two files are the same, byte by byte
     with (folder / "items.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("image", "text", "labels"), *spoil(folder / "photos")])
-    return ["--images", folder / "photos", "--items", folder / "items.csv"]
+    return ["--images", folder / "photos", "--items", folder / "items.csv", "--method", "scahn"]
 
 
 def no_labels(_: Path) -> list[Row]:
@@ -86,8 +86,6 @@ def newest_run() -> FlowRun:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (no_labels, "no item has a label, so nothing tells which pairs belong together"),
-        (one_label, "there is only one label, 'cat'"),
         (other_words, "folder: none of the 4 query texts has a word that occurs in the 24 training texts"),
         (own_labels, "folder: every label occurs at most once among the 24 training items"),
         (
@@ -105,10 +103,10 @@ def newest_run() -> FlowRun:
 )
 def test_message(
     spoil: Callable[[Path], list[Row]], message: str,
-    tmp_path: Path, cmh_home: Path, prefect_server: None, dask: str,
+    tmp_path: Path, cmh_home: Path, prefect_server: None,
 ):  # fmt: skip
     """The message is the last thing said; no features, no training; Prefect has the run as FAILED."""
-    called = cmh("run", *data(tmp_path, spoil), "--dask", dask)
+    called = cmh("run", *data(tmp_path, spoil))
     assert called.status == 2
     said = called.err[called.err.rindex("cmh: ") :]
     assert said.startswith(f"cmh: {message}")
@@ -121,13 +119,30 @@ def test_message(
     assert message.split("\n")[0] in (run.state.message or "")
 
 
-def test_no_traceback(
-    tmp_path: Path, cmh_home: Path, prefect_server: None, dask: str, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (no_labels, "no item has a label, so nothing tells which pairs belong together"),
+        (one_label, "there is only one label, 'cat'"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_a_table_without_labels(
+    spoil: Callable[[Path], list[Row]], message: str, tmp_path: Path, cmh_home: Path
+) -> None:
+    """Refused before any work for a method that learns from labels, with one that does not."""
+    called = cmh("run", *data(tmp_path, spoil))
+    assert called.status == 2
+    assert f"cmh: {message}" in called.err
+    assert "--method joint" in called.err
+    assert not stores.open_store().sizes("")
+
+
+def test_no_traceback(tmp_path: Path, cmh_home: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch):
     """In a process of its own `cmh` says nothing but the message, and nothing on stdout."""
     monkeypatch.setenv("PREFECT_API_URL", str(get_current_settings().api.url))
     program = [sys.executable, "-c", "from flows.cli import main; main()"]
-    call = [*program, "run", *map(str, data(tmp_path, no_labels)), "--dask", dask]
+    call = [*program, "run", *map(str, data(tmp_path, no_labels))]
     called = subprocess.run(call, capture_output=True, text=True)
     assert called.returncode == 2
     assert called.stdout == ""
@@ -135,9 +150,9 @@ def test_no_traceback(
     assert "cmh: no item has a label" in called.stderr
 
 
-def test_the_logs_tab_has_our_lines(tmp_path: Path, cmh_home: Path, prefect_server: None, dask: str) -> None:
+def test_the_logs_tab_has_our_lines(tmp_path: Path, cmh_home: Path, prefect_server: None) -> None:
     """What was read, before the failure, masked and with the name of its logger."""
-    cmh("run", *data(tmp_path, own_labels), "--dask", dask)
+    cmh("run", *data(tmp_path, own_labels))
     run = newest_run()
 
     async def ask() -> list[Log]:

@@ -1,6 +1,7 @@
 """The wheel without the checkout: installed into an environment of its own, used in another folder.
 
-The environment holds the wheel alone; the dependencies are those that the tests run with, by path.
+The environment holds the wheel alone; the dependencies are those that the tests run with, by links, without
+those of the extra `engines`.
 """
 
 import os
@@ -16,6 +17,7 @@ import pytest
 from tests.flows.conftest import Workspace
 
 ROOT = Path(__file__).parents[2]
+ENGINES = ("ray", "dask", "distributed", "bokeh")
 
 pytestmark = pytest.mark.slow
 
@@ -37,25 +39,34 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = folder / "env" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     subprocess.check_call([*pip, "--python", str(folder / "env"), "install", "--no-deps", str(wheel)])
     # Last in the path, and read as a folder only: the checkout's own entry in it is not followed.
-    (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    (folder / "dependencies").mkdir()
+    for entry in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        if not entry.name.startswith(ENGINES):
+            (folder / "dependencies" / entry.name).symlink_to(entry)
+    (site / "dependencies.pth").write_text(f"{folder / 'dependencies'}\n")
     shutil.rmtree(source)
     return folder / "env" / "bin"
 
 
-def cmh(environment: Path, folder: Path, *arguments: object) -> str:
-    """Call the installed program in a folder; what it printed."""
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    variables |= {"CMH_HOME": str(folder / "home"), "PREFECT_HOME": str(folder / "prefect"), "COLUMNS": "200"}
+def variables(home: Path) -> dict[str, str]:
+    """What a program finds in its environment: nothing that leads to the checkout."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return own | {"CMH_HOME": str(home / "home"), "PREFECT_HOME": str(home / "prefect"), "COLUMNS": "200"}
+
+
+def cmh(environment: Path, folder: Path, *arguments: object, status: int = 0) -> str:
+    """Call the installed program in a folder; what it printed, or its error where it is to fail."""
     command = [str(environment / "cmh"), *map(str, arguments)]
-    called = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
-    assert called.returncode == 0, called.stdout + called.stderr
-    return called.stdout
+    called = subprocess.run(command, cwd=folder, env=variables(folder), capture_output=True, text=True)
+    assert called.returncode == status, called.stdout + called.stderr
+    return called.stderr if status else called.stdout
 
 
 def test_the_program_is_the_wheels(environment: Path, tmp_path: Path) -> None:
     """Every package comes from the environment, none from the checkout; help and catalog answer."""
     shown = "import cmh, data_catalog, flows, infra; print(cmh, flows, infra, data_catalog)"
-    places = subprocess.check_output([str(environment / "python"), "-c", shown], cwd=tmp_path, text=True)
+    program = [str(environment / "python"), "-c", shown]
+    places = subprocess.check_output(program, cwd=tmp_path, env=variables(tmp_path), text=True)
     assert str(ROOT) not in places
     assert places.count(str(environment.parent)) == 4
     assert "Find items by words" in cmh(environment, tmp_path, "--help")
@@ -64,10 +75,13 @@ def test_the_program_is_the_wheels(environment: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_is_run_and_searched(environment: Path, drawn: Workspace, tmp_path: Path) -> None:
-    """The whole pipeline on a user's folder, with Prefect, Dask and a shallow method; then a search."""
-    settings = ["--method", "cca", "--bits", 8, "--threads", 1, "--backbone.name", "resnet18"]
-    settings += ["--backbone.weights", drawn.weights, "--backbone.image-size", 32]
-    printed = cmh(environment, tmp_path, "run", *drawn.data, *settings)
+    """The whole pipeline on a user's folder, without Ray and Dask, which are asked for by name; a search."""
+    for option, value, engine in (("--dask", "local", "Dask"), ("--workers", 2, "Ray")):
+        refused = cmh(environment, tmp_path, "run", *drawn.data, *drawn.small, option, value, status=2)
+        assert (
+            f"{option} {value} needs {engine}, which is not installed; pip install 'cmh[engines]'" in refused
+        )
+    printed = cmh(environment, tmp_path, "run", *drawn.data, *drawn.small)
     assert "6 of 6 stages computed" in printed
     hits = cmh(environment, tmp_path, "search", "red circle", "--top", 5, "--json")
     assert len(hits.splitlines()) == 5

@@ -17,23 +17,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import scipy.io
 import torch
 from PIL import Image
 
-from cmh import collection, collection_files, model
+from cmh import collection, model
 from cmh.codes import index_files
 from cmh.codes.search import Index
-from cmh.collection_files import FileState
-from cmh.data import archives, images, item_table, matlab
+from cmh.collection_files import changes
+from cmh.collection_files import manifest as collection_manifest
+from cmh.collection_files.parts import FileState
+from cmh.data import archives, columns, images, item_table, matlab
 from cmh.networks import backbones
 from data_catalog import catalog
 from infra import artifacts, manifest
 from infra.artifacts import Target
 from infra.stores import open_store
 
-SECONDS = float(os.environ.get("CMH_FUZZ_SECONDS", "10"))
+SECONDS = float(os.environ.get("CMH_FUZZ_SECONDS", "6"))
 SLOWEST = 20.0  # seconds for one file, on a busy machine
 ODD = (
     b"\0",
@@ -110,7 +114,12 @@ def encoded(drawing: Image.Image, kind: str, **options: object) -> bytes:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_images(drawing: Image.Image, kind: str) -> None:
     images.reads_heic()
-    fuzz(encoded(drawing, kind), lambda data: images.decode_image(data, "image", 32), 1)
+
+    def decode(data: bytes) -> None:
+        images.decode_whole(data, "image", 32)
+        images.decode_image(data, "image", 32)
+
+    fuzz(encoded(drawing, kind), decode, 1)
 
 
 @pytest.mark.slow
@@ -206,15 +215,47 @@ def test_models(small_model: Path, tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["collection.json", "part-00000/words.npy", "part-00000/files.parquet"])
-def test_collections(small_model: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("collection.json", "part-00000/words.npy", "part-00000/files.parquet"),
+        *("part-00000/embeddings.npy", "columns-00001/columns.parquet"),
+    ],
+)
+def test_collections(small_model: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are opened where checksums fit: whoever changes a file can change these too."""
     folder = tmp_path / "own"
-    collection_files.create(folder, small_model, "image", "model/a/b")
+    changes.create(folder, small_model, "image", "model/a/b", embeddings="int8")
     codes = np.arange(5, dtype=np.uint8)[:, None]
     names, states = [f"/photos/{n}.png" for n in range(5)], [FileState(1, n) for n in range(5)]
-    collection_files.add_part(folder, collection_files.read(folder), codes, names, states)
-    path = folder / name
-    fuzz(path.read_bytes(), reader(path, lambda _: collection.all_codes(folder)), 9)
+    kept = np.ones((5, 8), np.int8)
+    contents = collection_manifest.read(folder)
+    contents = changes.add_part(folder, contents, codes, names, states, kept)
+    contents = changes.set_columns(folder, contents, pa.table({"name": names, "year": range(5)}))
+    path, whole = folder / name, (folder / name).read_bytes()
+    monkeypatch.setattr(changes, "check", lambda folder, contents: None)
+    relaxed = np.ones(8, np.float32)
+
+    def searched(_: Path) -> object:
+        states = changes.states(folder, collection_manifest.read(folder))
+        return states, collection.open_collection(folder).for_relaxed(relaxed, where="year > 2")
+
+    fuzz(whole, reader(path, searched), 9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_columns(tmp_path: Path, suffix: str) -> None:
+    """Tables of columns of one's own."""
+    path = tmp_path / f"c{suffix}"
+    rows = [{"name": f"{n}.jpg", "year": n, "labels": "a|b", "said": "ü, x"} for n in range(9)]
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        csv = "name,year,labels,said\n" + "".join(f'{n}.jpg,{n},a|b,"ü, x"\n' for n in range(9))
+        path.write_text(csv if suffix == ".csv" else text, "utf-8")
+    fuzz(path.read_bytes(), reader(path, lambda path: columns.read(path, "image")), 13)
 
 
 @pytest.mark.slow

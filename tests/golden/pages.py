@@ -1,12 +1,15 @@
 """The pages and tables of a tiny report, of a report on embeddings, of a comparison, and of a model."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from cmh import methods
-from cmh.evaluation import comparison
+from cmh.evaluation import comparison, diagnostics_page, paired_tests
+from cmh.evaluation.paired_tests import ScoredQueries
 from cmh.evaluation.report_page import embedding_page, markdown, report_page
 from cmh.methods import display_name
 from cmh.model_facts import Facts
@@ -30,12 +33,13 @@ FACTS = {
 def _run(method: str, seed: int, value: float | None, direction: str, bits: int = 16) -> dict[str, object]:
     return {"dataset": "emoji", "method": method, "bits": bits, "seed": seed, "direction": direction} | {
         "map": value, "ndcg_at_100": value and value / 2, "chance": 0.1, "minutes": 1.5 + seed,
+        "recipe": "short" if method == "dcmh" else "tuned, 20 trials of 15 epochs",
         "error": None if value is not None else "collapsed",
     }  # fmt: skip
 
 
-def comparison_tables() -> tuple[pa.Table, pa.Table]:
-    """RUNS and SUMMARY of three methods: one with three seeds, one real-valued, one that failed."""
+def comparison_tables() -> tuple[pa.Table, pa.Table, pa.Table]:
+    """RUNS, SUMMARY and PAIRS of three methods: one with three seeds, one real-valued, one that failed."""
     rows = [
         run
         for direction in ("image_to_text", "text_to_image")
@@ -46,15 +50,23 @@ def comparison_tables() -> tuple[pa.Table, pa.Table]:
         )
     ]
     runs = pa.Table.from_pylist(rows, comparison.RUNS)
-    return runs, comparison.summary(runs)
+    rng = np.random.default_rng(0)
+    queries = np.array([f"query {number}" for number in range(40)])
+    scored = [
+        ScoredQueries("emoji", method, 16, "image_to_text", queries, queries, better + rng.random(40) / 4)
+        for method, better in (("scahn", 0.5), ("scahn", 0.6), ("dspah", 0.4), ("acmr", 0.56))
+    ]
+    return runs, comparison.summary(runs), paired_tests.pairs(scored)
 
 
 def _comparison() -> dict[str, str]:
-    summed = comparison_tables()[1]
+    _, summed, tested = comparison_tables()
     names = {name: display_name(name) for name in summed["method"].to_pylist()}
     rows = {d: comparison.table(summed, "emoji", d, names=names) for d in comparison.ARROWS}
+    paired = paired_tests.table(tested, summed, "emoji", "image_to_text", names=names)
+    shown = [*(markdown(table) for table in rows.values()), paired_tests.LEGEND, markdown(paired)]
     return {
-        "comparison.md": "\n\n".join(markdown(table) for table in rows.values()) + "\n",
+        "comparison.md": "\n\n".join(shown) + "\n",
         "comparison.tex": "\n\n".join(comparison.latex(table, f"MAP, {d}.") for d, table in rows.items())
         + "\n",
     }
@@ -65,7 +77,7 @@ def _models() -> dict[str, str]:
     history = [
         Epoch(
             number=n, terms={"image/nll": 1.0 / n}, learning_rates={"image": 0.01},
-            map_image_to_text=0.3 + n / 10, map_text_to_image=0.35,
+            validation={"map_image_to_text": 0.3 + n / 10, "map_text_to_image": 0.35},
         )
         for n in (1, 2)
     ]  # fmt: skip
@@ -89,22 +101,33 @@ def _models() -> dict[str, str]:
     return cards
 
 
-def _parquet(tables: tuple[pa.Table, pa.Table]) -> str:
-    """Columns and types of both tables; their numbers are in `science.json`."""
+def _parquet(tables: Iterable[pa.Table]) -> str:
+    """Columns and types of the tables; their numbers are in `science.json`."""
     return "\n".join(f"{table.schema.to_string()}\n{table.num_rows} rows\n" for table in tables)
 
 
 def pages() -> dict[str, str]:
     """File name → content."""
     report, embeddings = science.report_tables(), science.embedding_tables()
+    explained = science.diagnostic_tables()
     return {
         "report.md": report_page(
-            CODES.name, CODES.address, FACTS, report[0], ["map_by_bits.png", "pr_curves.png"]
+            CODES.name,
+            CODES.address,
+            FACTS,
+            report.metrics,
+            ["map_by_bits.png", "pr_curves.png"],
+            diagnostics_page.sections(explained, report.metrics, science.BITS),
         ),
         "embeddings.md": embedding_page(
-            CODES.name, CODES.address, FACTS | {"method": "acmr"}, embeddings[0], ["precision_at_n.png"]
+            CODES.name,
+            CODES.address,
+            FACTS | {"method": "acmr"},
+            embeddings.metrics,
+            ["precision_at_n.png"],
+            diagnostics_page.labels(explained.labels),
         ),
-        "report_tables.txt": _parquet(report),
+        "report_tables.txt": _parquet((*report, *explained)),
         **_comparison(),
         **_models(),
     }

@@ -16,15 +16,18 @@ from cmh.codes import hamming
 from cmh.data import images, labels, records, schema, splits
 from cmh.data.splits import published
 from cmh.data.texts import bag_of_words, drop_words, sequences, vectorizer
-from cmh.evaluation import comparison, counts, ndcg, report
+from cmh.evaluation import code_statistics, comparison, counts, diagnostics, ndcg, report
+from cmh.evaluation.diagnostics_page import Diagnostics
 from cmh.hashing import encoding
 from cmh.hashing.bit_order import order_bits
-from cmh.networks import backbones, clip
+from cmh.networks import backbones, clip, minilm
 from cmh.networks import features as extraction
+from cmh.networks.minilm import MiniLMText
 from cmh.training import trainer
 from cmh.training.solver import fit
 from tests import tiny
 from tests.cmh.methods import shallow
+from tests.cmh.networks.test_minilm import tokenizer
 
 BITS = 16
 SVG = (
@@ -55,8 +58,8 @@ def pairs() -> tuple[dict[str, np.ndarray], np.ndarray]:
     return real, label
 
 
-def report_tables() -> tuple[Any, Any]:
-    """METRICS and CURVES of twenty queries against forty items, with an order of bits."""
+def report_tables() -> report.Tables:
+    """The tables of twenty queries against forty items, with an order of bits."""
     real, label = pairs()
     codes = {side: hamming.pack(u > 0) for side, u in real.items()}
     sides = [
@@ -68,7 +71,22 @@ def report_tables() -> tuple[Any, Any]:
     return report.measure_codes(counted, sides[0], 2)
 
 
-def embedding_tables() -> tuple[Any, Any]:
+def diagnostic_tables() -> Diagnostics:
+    """Diagnostics of the same queries and items, the first thirty of these being trained on."""
+    real, label = pairs()
+    codes = {side: hamming.pack(u > 0) for side, u in real.items()}
+    queries, trained, others = (
+        counts.CodedItems({side: packed[rows] for side, packed in codes.items()}, label[rows])
+        for rows in (slice(20), slice(20, 50), slice(50, None))
+    )
+    return Diagnostics(
+        *code_statistics.measure({side: packed[20:] for side, packed in codes.items()}, (8, BITS)),
+        diagnostics.by_part(queries, {"trained": [trained], "never_trained": [others]}, BITS),
+        diagnostics.by_label(report_tables().queries, BITS, label[:20], ["a", "b", "c", "d", "e"]),
+    )
+
+
+def embedding_tables() -> report.Tables:
     """The same of real-valued embeddings."""
     real, label = pairs()
     embedding = {side: u.astype(np.float32) for side, u in real.items()}
@@ -77,20 +95,28 @@ def embedding_tables() -> tuple[Any, Any]:
 
 def _figures() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, (metrics, curves) in {"codes": report_tables(), "embeddings": embedding_tables()}.items():
+    measured = {"codes": report_tables(), "embeddings": embedding_tables()}
+    for name, (metrics, curves, queries, _) in measured.items():
         for row in metrics.to_pylist():
             key = f"{name}: {row['metric']}, {row['direction']}, {row['bits']}, {row['ranking']}"
             found[key] = [row["value"], row["low"], row["high"]]
         for curve in ("pr", "precision_at"):
             rows = [r for r in curves.to_pylist() if r["curve"] == curve]
             found[f"{name}: {curve}"] = [[r["x"], r["y"]] for r in rows]
+        found[f"{name}: queries"] = [list(row.values()) for row in queries.to_pylist()[::7]]
+    for name, table in diagnostic_tables()._asdict().items():
+        found[f"diagnostics: {name}"] = [list(row.values()) for row in table.to_pylist()]
     return found
 
 
 def _comparison() -> dict[str, Any]:
     from tests.golden import pages
 
-    return {"summary": [list(row.values()) for row in pages.comparison_tables()[1].to_pylist()]}
+    _, summed, tested = pages.comparison_tables()
+    return {
+        name: [list(row.values()) for row in table.to_pylist()]
+        for name, table in {"summary": summed, "pairs": tested}.items()
+    }
 
 
 def image(kind: str, mode: str = "RGB") -> bytes:
@@ -147,7 +173,8 @@ def _features() -> dict[str, Any]:
     block = np.random.default_rng(0).integers(256, size=(3, 40, 40, 3), dtype=np.uint8)
     for name in ("efficientnet_lite0", "resnet18", "cnn_f"):
         backbone = backbones.load(name, "none").eval()
-        for key, values in extraction.extract(backbone, block, image_size=64, grid=2, batch=4).items():
+        extractor = extraction.Extractor(backbone, image_size=64, grid=2, batch=4)
+        for key, values in extractor(block).items():
             found[f"{name}: {key}"] = values.astype(np.float64).reshape(3, -1)[:, :4].tolist()
     return found
 
@@ -156,7 +183,13 @@ def _texts() -> dict[str, Any]:
     torch.manual_seed(0)
     network = clip.ClipText().eval()
     read = ["A red apple", "dolphin " * 100, ""]
-    return {"features": network.features(read)[:, :6].tolist()}
+    return {"features": network.on_runtime(threads=1)(read)[:, :6].tolist()}
+
+
+def _sentences() -> dict[str, Any]:
+    torch.manual_seed(0)
+    network = MiniLMText(2, tokenizer()).eval()
+    return {"features": network.on_runtime(threads=1)(["a red apple", "dog " * 200, ""])[:, :6].tolist()}
 
 
 def _encoding() -> dict[str, Any]:
@@ -167,7 +200,7 @@ def _encoding() -> dict[str, Any]:
     ways = ("most", "least", "absolute", "random")
     return {
         "relaxed": u_NK.tolist(),
-        "packed": encoding.pack_codes(u_NK, encoding.bit_order(method)).tolist(),
+        "packed": hamming.pack_relaxed(u_NK, encoding.bit_order(method)).tolist(),
         "orders": {how: order_bits(weights, how) for how in ways},
     }
 
@@ -196,6 +229,7 @@ GUARDS = {
     "dataset": Guard("cmh.data.schema.DATASET_REVISION", schema.DATASET_REVISION, _dataset),
     "precomputed features": Guard("cmh.data.records.REVISION", records.REVISION, _precomputed),
     "features": Guard("cmh.networks.features.REVISION", extraction.REVISION, _features),
+    "sentences": Guard("cmh.networks.minilm.REVISION", minilm.REVISION, _sentences),
     "texts": Guard("cmh.networks.clip.TEXT_REVISION", clip.TEXT_REVISION, _texts),
     "codes": Guard("cmh.hashing.encoding.REVISION", encoding.REVISION, _encoding),
     "training": Guard("cmh.training.trainer.REVISION", trainer.REVISION, _training),

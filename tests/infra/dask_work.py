@@ -1,5 +1,6 @@
 """What the Dask tests run on workers, which import it from here."""
 
+import logging
 import os
 import time
 from typing import NamedTuple
@@ -7,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import zarr
 
-from infra import dask_cluster
 from infra.storage import Store
+from infra.workers import worker_object
 
 ROWS = 100
 
@@ -51,13 +52,13 @@ def load() -> tuple[int, float]:
 def loaded(name: str, _: int) -> tuple[int, float]:
     """What `load` returned on this worker."""
     time.sleep(0.02)
-    return dask_cluster.worker_object(name)
+    return worker_object(name)
 
 
 def found(name: str, _: int) -> str:
     """The resource of this name."""
     time.sleep(0.02)
-    return dask_cluster.worker_object(name)
+    return worker_object(name)
 
 
 def fail_at_three(part: int) -> int:
@@ -70,3 +71,10 @@ def fail_at_three(part: int) -> int:
 def die(_: int) -> None:
     """A task that takes its worker along."""
     os.kill(os.getpid(), 9)
+
+
+def would_log(error: Exception) -> bool:
+    """Return whether this worker's logger lets an exception of its heartbeat pass."""
+    logger = logging.getLogger("distributed.worker")
+    record = logger.makeRecord(logger.name, logging.ERROR, "", 0, "", (), (type(error), error, None))
+    return bool(logger.filter(record))

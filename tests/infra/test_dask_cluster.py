@@ -3,6 +3,8 @@ threads as they were set, errors that name the part, nothing bound beyond the lo
 
 import os
 import signal
+import socket
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,10 +13,13 @@ import psutil
 import pytest
 import zarr
 from distributed import Client, LocalCluster
+from distributed.comm import CommClosedError
 
 from infra import artifacts, dask_cluster
 from infra.artifacts import Target
+from infra.dask_cluster import DaskWorkers
 from infra.storage import Store
+from infra.workers import worker_object
 from tests.infra import dask_work
 from tests.infra.dask_work import ROWS, Shard
 from tests.s3_server import S3Server
@@ -49,10 +54,10 @@ def write(client: Client, store: Store, name: str, *, kill: bool) -> str:
         group = zarr.open_group(draft.zarr("codes.zarr"), mode="w")
         group.create_array("image", shape=(SHARDS * ROWS, 8), dtype="uint8", chunks=(10, 8), shards=(ROWS, 8))
         shards = [Shard(store, draft.path("codes.zarr"), index) for index in range(SHARDS)]
-        done = dask_cluster.map_parts(client, dask_work.write_shard, shards, on_done=on_done)
+        done = DaskWorkers(client).map_parts(dask_work.write_shard, shards, on_done=on_done)
         assert len(done) == SHARDS
         assert len(set(done)) >= 2  # more than one process had a share
-    return artifacts.open_artifact(store, draft.ref).part_digest("codes.zarr")
+    return artifacts.open_artifact(store, draft.ref).ref.content
 
 
 def test_killed_worker_changes_no_byte(client: Client, store: Store) -> None:
@@ -70,53 +75,60 @@ def test_results_keep_the_order_of_the_parts(client: Client, local_store: Store)
     group = zarr.open_group(local_store.zarr("codes.zarr", read_only=False), mode="w")
     group.create_array("image", shape=(SHARDS * ROWS, 8), dtype="uint8", chunks=(10, 8), shards=(ROWS, 8))
     shards = [Shard(local_store, "codes.zarr", index) for index in range(SHARDS)]
-    dask_cluster.map_parts(client, dask_work.write_shard, shards)
+    DaskWorkers(client).map_parts(dask_work.write_shard, shards)
     array = zarr.open_group(local_store.zarr("codes.zarr"), mode="r")["image"][:]
     expected = [int(array[i * ROWS : (i + 1) * ROWS].sum()) for i in range(SHARDS)]
-    assert dask_cluster.map_parts(client, dask_work.read_shard, shards) == expected
+    assert DaskWorkers(client).map_parts(dask_work.read_shard, shards) == expected
 
 
 def test_resource_is_made_once_per_worker(client: Client) -> None:
     """Twenty tasks find one load per process; a worker that replaces a dead one loads too."""
     client.wait_for_workers(2, timeout=120)
-    with dask_cluster.on_every_worker(client, dask_work.load) as name:
-        seen = set(dask_cluster.map_parts(client, partial(dask_work.loaded, name), range(20)))
+    with DaskWorkers(client).on_every_worker(dask_work.load) as name:
+        seen = set(DaskWorkers(client).map_parts(partial(dask_work.loaded, name), range(20)))
         assert {pid for pid, _ in seen} <= set(client.run(os.getpid).values())
         assert len(seen) == len({pid for pid, _ in seen})
         os.kill(next(iter(seen))[0], signal.SIGKILL)
         client.wait_for_workers(2, timeout=120)
-        again = set(dask_cluster.map_parts(client, partial(dask_work.loaded, name), range(20)))
+        again = set(DaskWorkers(client).map_parts(partial(dask_work.loaded, name), range(20)))
         assert len(again) == len({pid for pid, _ in again})
-    with pytest.raises(RuntimeError, match="no resource"):  # it went with the block
-        dask_cluster.map_parts(client, partial(dask_work.loaded, name), [0])
+    with pytest.raises(RuntimeError, match="no object"):  # it went with the block
+        DaskWorkers(client).map_parts(partial(dask_work.loaded, name), [0])
 
 
 def test_runs_that_share_a_cluster_keep_their_own_resources(client: Client) -> None:
     """The model of a second run on the same workers does not take the place of the first one's."""
     with (
         Client(client.scheduler.address) as other,
-        dask_cluster.on_every_worker(client, partial(str, "first")) as first,
-        dask_cluster.on_every_worker(other, partial(str, "second")) as second,
+        DaskWorkers(client).on_every_worker(partial(str, "first")) as first,
+        DaskWorkers(other).on_every_worker(partial(str, "second")) as second,
     ):
         found = [
-            set(dask_cluster.map_parts(who, partial(dask_work.found, name), range(8)))
+            set(DaskWorkers(who).map_parts(partial(dask_work.found, name), range(8)))
             for who, name in ((client, first), (other, second))
         ]
     assert found == [{"first"}, {"second"}]
 
 
+def test_only_a_scheduler_that_hung_up_is_kept_from_the_log(client: Client) -> None:
+    """A heartbeat that meets the end of the cluster prints nothing; other errors of a worker are logged."""
+    errors = [CommClosedError("Stream is closed"), OSError("disk full")]
+    for error, logged in zip(errors, [False, True], strict=True):
+        assert set(client.run(dask_work.would_log, error).values()) == {logged}
+
+
 def test_missing_resource_says_what_to_do() -> None:
     """A resource that was not provided is an error with a remedy."""
-    with pytest.raises(RuntimeError, match=r"'other'.*dask_cluster.on_every_worker"):
-        dask_cluster.worker_object("other")
+    with pytest.raises(RuntimeError, match=r"'other'.*`on_every_worker`"):
+        worker_object("other")
 
 
 def test_error_names_the_part(client: Client) -> None:
     """What a part raised arrives with its type and the name of the part, and the cluster works on."""
     with pytest.raises(ValueError, match="three is not allowed") as caught:
-        dask_cluster.map_parts(client, dask_work.fail_at_three, range(6), describe="shard {}".format)
+        DaskWorkers(client).map_parts(dask_work.fail_at_three, range(6), describe="shard {}".format)
     assert caught.value.__notes__ == ["while working on shard 3"]
-    assert dask_cluster.map_parts(client, dask_work.fail_at_three, [1, 2]) == [1, 2]
+    assert DaskWorkers(client).map_parts(dask_work.fail_at_three, [1, 2]) == [1, 2]
 
 
 def test_part_that_kills_every_worker_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +139,7 @@ def test_part_that_kills_every_worker_is_an_error(tmp_path: Path, monkeypatch: p
         dask_cluster.connect(workers=2, dashboard="127.0.0.1:0") as client,
         pytest.raises(ConnectionError, match=r"lost its workers over shard 7, .*\(--threads\)"),
     ):
-        dask_cluster.map_parts(client, dask_work.die, [7], describe="shard {}".format)
+        DaskWorkers(client).map_parts(dask_work.die, [7], describe="shard {}".format)
 
 
 def test_cluster_that_lost_its_workers_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +149,19 @@ def test_cluster_that_lost_its_workers_is_an_error(tmp_path: Path, monkeypatch: 
     with dask_cluster.connect(dashboard="127.0.0.1:0") as client:
         client.cluster.scale(0)
         with pytest.raises(ConnectionError, match="lost its workers over shard 1"):
-            dask_cluster.map_parts(client, dask_work.fail_at_three, [1], describe="shard {}".format)
+            DaskWorkers(client).map_parts(dask_work.fail_at_three, [1], describe="shard {}".format)
+
+
+def test_taken_port_of_the_dashboard_is_no_news(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second cluster on one machine takes another port for its dashboard, and warns of nothing."""
+    monkeypatch.setenv("CMH_HOME", str(tmp_path))
+    with socket.socket() as other, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with dask_cluster.connect(dashboard=f"127.0.0.1:{port}") as client:
+            assert f":{port}/" not in client.dashboard_link
 
 
 def test_scheduler_without_workers_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -152,14 +176,14 @@ def test_scheduler_without_workers_is_told(caplog: pytest.LogCaptureFixture) -> 
 
 def test_threads_are_as_set(client: Client) -> None:
     """OpenMP and torch on the workers use the threads that the cluster was given."""
-    assert dask_cluster.map_parts(client, dask_work.threads, [0]) == [("1", 1)]
+    assert DaskWorkers(client).map_parts(dask_work.threads, [0]) == [("1", 1)]
 
 
 def test_only_importable_functions_are_sent(client: Client) -> None:
     """A lambda, a local function, or a partial of one is refused before anything runs."""
     for function in (lambda part: part, partial(lambda part, scale: part * scale, scale=2)):
         with pytest.raises(ValueError, match="top level of a module"):
-            dask_cluster.map_parts(client, function, [1])
+            DaskWorkers(client).map_parts(function, [1])
 
 
 def test_nothing_listens_beyond_loopback(client: Client) -> None:
@@ -183,5 +207,5 @@ def test_nobody_at_the_address(tmp_path: Path) -> None:
 def test_existing_cluster_is_used(client: Client) -> None:
     """Given the address of a running cluster, work goes to its workers, and it outlives the connection."""
     with dask_cluster.connect(client.scheduler.address) as other:
-        assert dask_cluster.map_parts(other, dask_work.fail_at_three, [1, 2]) == [1, 2]
-    assert dask_cluster.map_parts(client, dask_work.fail_at_three, [4]) == [4]
+        assert DaskWorkers(other).map_parts(dask_work.fail_at_three, [1, 2]) == [1, 2]
+    assert DaskWorkers(client).map_parts(dask_work.fail_at_three, [4]) == [4]

@@ -124,6 +124,8 @@ def test_server_errors_are_told(server):
         fetch.url(f"{server.url}/missing", SHA)
     with pytest.raises(FetchError, match="check the connection"):
         fetch.url("http://127.0.0.1:9/x", SHA)
+    with pytest.raises(FetchError, match=r"^http://\*\*\*@127.0.0.1/x: a password in an address is not used"):
+        fetch.url("http://me:hunter2@127.0.0.1/x", SHA)
     with pytest.raises(FetchError, match="only http"):
         fetch.url("file:///etc/passwd", SHA)
 

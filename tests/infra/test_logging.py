@@ -2,12 +2,19 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from infra import logging as cmh_logging
 from infra.logging import mask, progress, set_up
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +114,54 @@ def test_lines_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> 
     said = capsys.readouterr().err
     assert said.rstrip("\n").isprintable()
     assert "[2Jname" in said
+
+
+TELLS = """
+import sys
+from infra import dask_cluster, logging, process_pool
+from tests.infra import pool_work
+
+def main():
+    with logging.within(run="scahn-emoji-64-3f2a", stage="images", artifact="images/emoji/0"):
+        if sys.argv[1] == "pool":
+            with process_pool.start(1) as pool:
+                pool.map_parts(pool_work.tell, [7])
+        else:
+            with dask_cluster.connect(workers=1, dashboard="127.0.0.1:0") as client:
+                dask_cluster.DaskWorkers(client).map_parts(pool_work.tell, [7])
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["pool", "dask"])
+def test_lines_of_workers_tell_what_they_work_for(tmp_path: Path, engine: str) -> None:
+    """As JSON, with run, stage and artifact of whoever sent the work."""
+    (tmp_path / "tells.py").write_text(TELLS)
+    environment = os.environ | {"CMH_LOG": "json", "CMH_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(tmp_path / "tells.py"), engine]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=200)
+    (line,) = [line for line in done.stderr.splitlines() if '"made"' in line]
+    told = json.loads(line)
+    assert (told["run"], told["stage"]) == ("scahn-emoji-64-3f2a", "images")
+    assert (told["artifact"], told["number"], told["level"]) == ("images/emoji/0", 7, "INFO")
+
+
+def test_what_a_block_tells_ends_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Blocks within each other, another thread, and a line's own fields, which go before."""
+    set_up(as_json=True)
+    log = logging.getLogger("cmh.work")
+    with cmh_logging.within(run="a", stage="images"):
+        with cmh_logging.within(stage="model"):
+            thread = threading.Thread(target=log.info, args=("inner",))
+            thread.start()
+            thread.join()
+        log.info("outer", extra={"fields": {"run": "b"}})
+    log.info("after")
+    inner, outer, after = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (inner["run"], inner["stage"]) == ("a", "model")
+    assert (outer["run"], outer["stage"]) == ("b", "images")
+    assert "run" not in after
+    assert {"time", "level", "logger", "message", "host", "pid"} == after.keys()

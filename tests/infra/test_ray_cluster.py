@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import ray
 
 from infra import ray_cluster
 from infra.stores import open_store
+from tests.infra import ray_work
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_local_ray_answers_and_ends_with_the_block():
         with urllib.request.urlopen(dashboard) as answer:
             assert answer.status == 200
         assert ray.cluster_resources()["CPU"] == 1
-        room = {"store": open_store(), "folder": "model/x/ray-run", "workers": 2, "cpus": 1}
+        room = {"store": open_store(), "folder": "model/x/checkpoints/ray", "workers": 2, "cpus": 1}
         with pytest.raises(ValueError, match="2 workers ask for 2 CPUs, and this Ray has 1"):
             ray_cluster.train(dict, {}, gpu=False, **room)
         with pytest.raises(
@@ -101,6 +103,47 @@ def head(tmp_path: Path) -> Iterator[Callable[[dict[str, str]], str]]:
         children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         psutil.wait_procs(children, timeout=20)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cmh_home")
+def test_a_lost_node_is_said_and_fewer_workers_go_on(
+    head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Two nodes with a worker each, of which one is killed: the other starts the loop again, alone."""
+    monkeypatch.setattr(ray_cluster, "STARTS", 1)
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "5")  # a minute, by default
+    address = head({})
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--address", address]
+    command += ["--num-cpus", "1", "--node-ip-address", "127.0.0.1", "--disable-usage-stats"]
+
+    def lose() -> None:
+        while not (tmp_path / "world-2").exists():
+            time.sleep(0.2)
+        for process in [*node.children(recursive=True), node]:
+            process.kill()
+
+    losing = threading.Thread(target=lose, daemon=True)
+    with ray_cluster.connect(address):
+        with (tmp_path / "node.log").open("w") as file:  # after the driver, which else may be at this node
+            node = psutil.Popen(command, stdout=file, stderr=file)
+        while ray.cluster_resources().get("CPU", 0) < 2:
+            time.sleep(0.2)
+        losing.start()
+        size = ray_cluster.train(
+            ray_work.world,
+            str(tmp_path),
+            store=open_store(),
+            folder="model/x/checkpoints/ray",
+            workers=2,
+            cpus=1,
+            gpu=False,
+            fewer=[1],
+        )
+    node.wait()
+    assert size == 1
+    assert "Ray has lost a node: there is room for 1 of 2 workers" in caplog.text
+    assert "going on with 1" in caplog.text
 
 
 @pytest.mark.slow

@@ -1,13 +1,46 @@
 """Addresses at which nobody listens are told at once; those of engines' own words are left to them."""
 
 import socket
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 import torch
 
 from flows import preflight
-from flows.experiment import Resources
+from flows.resources import Resources
 from infra import reachable
+
+WATCHES = """
+import subprocess, sys, time
+from infra import logging, reachable
+logging.set_up(as_json=False)
+reachable.PATIENCE, reachable.LOOK_EVERY = 1.0, 0.1
+child = subprocess.Popen(["sleep", "60"])
+print(child.pid, flush=True)
+with reachable.watched("PREFECT_API_URL", sys.argv[1]):
+    time.sleep(60)
+"""
+
+
+def test_a_server_that_is_gone_for_good_ends_what_works_for_it() -> None:
+    """In bounded time, with a line that says what to do, and with all that it started."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+        command = [sys.executable, "-c", WATCHES, address]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert run.stdout is not None
+        child = psutil.Process(int(run.stdout.readline()))
+        time.sleep(0.5)
+        assert run.poll() is None
+    _, said = run.communicate(timeout=30)
+    assert run.returncode == 1
+    assert "so this run ends; what is finished stays: start the server" in said.splitlines()[-1]
+    assert len(said.splitlines()) == 2
+    psutil.wait_procs([child], timeout=5)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.fixture

@@ -47,6 +47,15 @@ def test_missing_is_a_miss(store: Store) -> None:
     assert store.folders("nothing") == []
 
 
+def test_many_small_files_are_read_at_once(store: Store) -> None:
+    """Those that are there; none of the others."""
+    for number in range(40):
+        store.write_bytes(f"{number}/small.json", str(number).encode())
+    found = store.read_many([f"{number}/small.json" for number in range(38, 42)])
+    assert found == {"38/small.json": b"38", "39/small.json": b"39"}
+    assert store.read_many([]) == {}
+
+
 def test_one_of_many_creates(store: Store) -> None:
     """Sixteen threads create one file: one is told that it did, and its bytes are the ones kept."""
     with ThreadPoolExecutor(16) as pool:
@@ -180,6 +189,8 @@ def _refuses(store: Store) -> None:
 
 
 def _refuses_reading(store: Store) -> None:
+    with pytest.raises(StorageError):
+        store.read_many(["there"])
     for operation in (store.read_bytes, store.digest, store.sizes, store.folders):
         with pytest.raises(StorageError):
             operation("there")

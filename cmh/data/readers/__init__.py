@@ -21,7 +21,8 @@ class Reader(Protocol):
     def read(self, sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]: ...
 
     # A reader may also have REVISION, an int to raise when the same sources give other records, and
-    # remarks(sources, options) -> list[str]: what a person should know about the sources.
+    # remarks(sources, options) -> list[str]: what a person should know about the sources, and
+    # columns(sources, options) -> dict[str, str | None]: what each column of a table is read as.
 
 
 class FeatureReader(Protocol):
@@ -94,3 +95,9 @@ def remarks(name: str, sources: Mapping[str, Path], options: Mapping[str, Any]) 
     """Return what a person should know about the sources, as the reader says it; often nothing."""
     remark = getattr(_module(name), "remarks", None)
     return [] if remark is None else list(remark(sources, options))
+
+
+def columns(name: str, sources: Mapping[str, Path], options: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return what each column of the data's table is read as, None: not read; empty where it has no table."""
+    understood = getattr(_module(name), "columns", None)
+    return {} if understood is None else dict(understood(sources, options))

@@ -1,28 +1,24 @@
-"""A folder of images and a table of their texts and labels: the user's own data.
+"""A folder, zip or tar of images and a table of their texts and labels: the user's own data.
 
-Reads: images  a folder; files and folders in it may be links;
-       items   a CSV file in UTF-8 with a header; see `cmh.data.item_table` for its columns.
+Reads: images  a folder, whose files and folders may be links; or a zip or tar;
+       items   CSV, TSV, JSON Lines or Parquet; see `cmh.data.item_table` for its columns.
 
-Several rows of one image are several items that share it: the image is decoded and encoded once.  Items of
-one image, or of images with equal bytes, stay on one side of the split unless the column `group` says which
-items belong together.
+Options: `columns`, what is read → the column that holds it, where it has another name.
 """
 
-import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cmh.data import item_table
-from cmh.data.images import MAX_BYTES, read_bytes
-from cmh.data.item_table import Row
+from cmh.data import archives, item_table, own_records
+from cmh.data.equal_bytes import ImageFile
+from cmh.data.images import read_bytes
+from cmh.data.item_table import ItemTable
 from cmh.data.records import Record
 
-REVISION = 2  # raise it when the same folder and table give other records
+REVISION = 3  # raise it when the same folder and table give other records
 
 
 def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]:
@@ -33,53 +29,42 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
             an image outside the folder, a group on both sides of the table's own split.  A missing image is
             an error of that record only, when its bytes are asked for.
     """
-    images, items = sources["images"], sources["items"]
-    if not images.is_dir():
-        raise ValueError(f"{images} is not a folder; give the folder that holds the images")
-    rows = item_table.read(items)
-    for row in rows:
-        _check_name(row.image, f"{items}, line {row.line}", images)
-    first = _equal_images(images, [row.image for row in rows])
-    group = [row.group or first[row.image] for row in rows]
-    _check_splits(items, rows)
-    number: dict[str, int] = defaultdict(int)
-    for row, its_group in zip(rows, group, strict=True):
-        number[row.image] += 1
-        nth = f"#{number[row.image]}" if number[row.image] > 1 else ""
-        path = images / row.image
-        yield Record(
-            id=row.id or f"{row.image}{nth}",
-            source=items.name,
-            group=its_group,
-            text=row.text,
-            media_type="image/svg+xml" if path.suffix.lower() == ".svg" else "image",
-            image=partial(_bytes, path, images),
-            traits={"labels": row.labels},
-            image_id=row.image,
-            split=row.split,
+    if missing := {"images", "items"} - sources.keys():
+        raise ValueError(
+            f"the reader 'folder' takes the sources images and items; no {', '.join(missing)} given"
         )
+    if not sources["images"].exists():
+        raise ValueError(
+            f"{sources['images']} is not a folder; give the folder, zip or tar that holds the images"
+        )
+    table = _table(sources, options)
+    yield from own_records.records(str(sources["items"]), table.rows, _images(sources, table))
 
 
 def remarks(sources: Mapping[str, Path], options: Mapping[str, Any]) -> list[str]:
     """Return what a person should know: columns that are not read, suspicious cells, equal images."""
-    items = sources["items"]
-    rows = item_table.read(items)
-    found = item_table.remarks(items, rows)
-    first = _equal_images(sources["images"], [row.image for row in rows])
-    doubles = [name for name, other in first.items() if name != other]
-    if doubles:
-        found.append(
-            f"{len(doubles)} image(s) have the same bytes as another, such as {doubles[0]} and "
-            f"{first[doubles[0]]}; they stay on one side of a split that is drawn"
-        )
-    queries = {first[row.image] for row in rows if row.split == "query"}
-    shared = [row for row in rows if row.split in ("train", "validation") and first[row.image] in queries]
-    if shared:
-        found.append(
-            f"the split of {items.name} puts {len(shared)} training item(s) whose image is a query's too, "
-            f"byte by byte, such as {shared[0].image}: the model is tested on images that it was trained on"
-        )
-    return found
+    table = _table(sources, options)
+    return item_table.remarks(table) + own_records.remarks(table.name, table.rows, _images(sources, table))
+
+
+def columns(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Mapping[str, str | None]:
+    """Return what each column of the table is read as; None: it is not read."""
+    return _table(sources, options).columns
+
+
+def _table(sources: Mapping[str, Path], options: Mapping[str, Any]) -> ItemTable:
+    """Return the table, understood."""
+    return item_table.read(sources["items"], options.get("columns", {}))
+
+
+def _images(sources: Mapping[str, Path], table: ItemTable) -> list[ImageFile]:
+    """Return the image of each row."""
+    images, items = sources["images"], sources["items"]
+    for row in table.rows:
+        _check_name(row.image, f"{items}, {row.place}", images)
+    names = dict.fromkeys(row.image for row in table.rows)
+    files = _in_folder(images, names) if images.is_dir() else in_archive(images, names)
+    return [files[row.image] for row in table.rows]
 
 
 def _check_name(name: str, where: str, images: Path) -> None:
@@ -91,44 +76,42 @@ def _check_name(name: str, where: str, images: Path) -> None:
         raise ValueError(f"{where}: image {name[:200]!r} is hidden; rename it, without the dot")
 
 
-def _equal_images(images: Path, names: Sequence[str]) -> dict[str, str]:
-    """Return image → the first image with the same bytes.  Only files of equal size are read."""
-    of_size: dict[int, list[str]] = defaultdict(list)
-    first = {}
-    for name in dict.fromkeys(names):
-        first[name] = name
+def _in_folder(images: Path, names: Mapping[str, None]) -> dict[str, ImageFile]:
+    found = {}
+    for name in names:
         path = images / name
-        if path.is_file() and (size := path.stat().st_size) <= MAX_BYTES:
-            of_size[size].append(name)
-    for same_size in of_size.values():
-        if len(same_size) < 2:
-            continue
-        seen: dict[bytes, str] = {}
-        for name in same_size:
-            with suppress(
-                OSError
-            ):  # unreadable: it says so when it is decoded, and is an item of its own here
-                first[name] = seen.setdefault(hashlib.sha256((images / name).read_bytes()).digest(), name)
-    return first
+        size = path.stat().st_size if path.is_file() else None
+        found[name] = ImageFile(name, size, partial(_bytes, images, name), path=str(path))
+    return found
 
 
-def _check_splits(items: Path, rows: Sequence[Row]) -> None:
-    """Refuse images and groups of which some items are queries and some are trained on or chosen with."""
-    first: dict[str, Row] = {}
-    for row in rows:
-        if row.split in ("", "database"):
-            continue
-        together = row.group or row.image
-        other = first.setdefault(together, row)
-        if (other.split == "query") != (row.split == "query"):
-            raise ValueError(
-                f"{items}, line {row.line}: {together[:200]} is {row.split} here and {other.split} in line "
-                f"{other.line}; a model would be tested on what it was trained on: give both the same split"
-            )
+def in_archive(images: Path, names: Mapping[str, None]) -> dict[str, ImageFile]:
+    """Return the files of a zip or tar by their names in a table, from the top or from one folder of it."""
+    held = archives.listing(images)
+    found = {}
+    below = _prefix(held, names)
+    for name in names:
+        member = held.get(below + name)
+        found[name] = (
+            ImageFile(name, None, archives.missing(name))
+            if member is None
+            else ImageFile(name, member.size, member)
+        )
+    return found
 
 
-def _bytes(path: Path, images: Path) -> bytes:
-    name = path.relative_to(images)
+def _prefix(held: Mapping[str, Any], names: Mapping[str, None]) -> str:
+    """Return the folder of the archive that the names are written from, "" for its top."""
+    if not any(name in held for name in names):
+        for name in names:
+            whole = next((one for one in held if one.endswith(f"/{name}")), None)
+            if whole is not None:
+                return whole.removesuffix(name)
+    return ""
+
+
+def _bytes(images: Path, name: str) -> bytes:
+    path = images / name
     if not path.is_file():
         raise FileNotFoundError(f"image file {name} {_why_missing(path)}")
     return read_bytes(path)

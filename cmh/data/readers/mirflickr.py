@@ -4,7 +4,7 @@ Source: Huiskes and Lew, The MIR Flickr Retrieval Evaluation, ACM MIR 2008.
 Reads: photos       mirflickr25k.zip as published, or its folder: im<n>.jpg and meta/tags/tags<n>.txt with a
                     tag a line;
        annotations  mirflickr25k_annotations_v080.zip, or its folder: <label>.txt with the number of a photo a
-                    line.  The stricter lists, <label>_r1.txt, are not read.
+                    line.  The stricter lists are <label>_r1.txt.
 
 Protocol of Jiang and Li, Deep Cross-Modal Hashing, CVPR 2017: only tags of at least 20 photos count, and only
 photos with such a tag and a label are items.
@@ -22,7 +22,9 @@ from cmh.data.records import Record
 def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]:
     """Yield one record per photo with a tag that counts and a label, by number.
 
-    Options: `labels`: names of the lists that are read; `tag_photos`: photos that a tag must occur in.
+    Options: `labels`: names of the lists that are read; `tag_photos`: photos that a tag must occur in;
+    `order`: "text", where photo 10 comes before photo 2, as code that sorts names has it; `untagged`: the
+    text of photos without such a tag, which are left out where there is none.
 
     Raises:
         ValueError: naming the file that is missing, or not as published.
@@ -37,8 +39,9 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
     }
     used = Counter(tag for tags_of_one in tags.values() for tag in tags_of_one)
     labels = _labels(sources["annotations"], options["labels"])
-    for number in sorted(photos, key=int):
+    for number in sorted(photos, key=str if options.get("order") == "text" else int):
         text = [tag for tag in tags.get(number, ()) if used[tag] >= options["tag_photos"]]
+        text = text or ([options["untagged"]] if "untagged" in options else [])
         if text and number in labels:
             yield Record(
                 id=f"im{number}",
@@ -53,7 +56,7 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
 
 def _labels(annotations: Path, names: list[str]) -> dict[str, list[str]]:
     """Return the number of a photo → its labels."""
-    lists = archives.matching(archives.listing(annotations), r"([a-z_]+)\.txt", str(annotations))
+    lists = archives.matching(archives.listing(annotations), r"([a-z_]+(?:_r1)?)\.txt", str(annotations))
     found: dict[str, list[str]] = {}
     for name in names:
         if name not in lists:

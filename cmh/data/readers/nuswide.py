@@ -29,7 +29,9 @@ _LIST_BYTES = 256 << 20  # All_Tags.txt, the largest that is read, has some 50 M
 def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]:
     """Yield one record per photo with a concept and a tag, in the publisher's order.
 
-    Options: `concepts`: names of the labels.
+    Options: `concepts`: names of the labels; `tags`: "all", where not only the 1,000 count; `untagged`: the
+    text of photos without a tag that counts, which are left out where there is none; `flat`: whether the
+    photos lie in one folder, by their names alone.
 
     Raises:
         ValueError: naming the list that is missing, or whose lines do not match the others'.  A photo that is
@@ -44,11 +46,12 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
         raise ValueError(f"{place}: Imagelist.txt has {len(names)} lines and All_Tags.txt {len(tags)}")
     _check_order(names, tags, place)
     label_NL = _labels(held, options["concepts"], len(names), place)
-    photos = archives.matching(
-        archives.listing(sources["photos"]), r"([^/]+/[^/]+\.jpg)", str(sources["photos"])
-    )
+    flat = bool(options.get("flat"))
+    pattern = r"([^/]+\.jpg)" if flat else r"([^/]+/[^/]+\.jpg)"
+    photos = archives.matching(archives.listing(sources["photos"]), pattern, str(sources["photos"]))
     for name, line, label_L in zip(names, tags, label_NL, strict=True):
-        text = [tag for tag in line.split()[1:] if tag in counting]
+        text = [tag for tag in line.split()[1:] if options.get("tags") == "all" or tag in counting]
+        text = text or ([options["untagged"]] if "untagged" in options else [])
         if text and label_L.any():
             yield Record(
                 id=name.removesuffix(".jpg"),
@@ -56,7 +59,7 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
                 group=_number(name),  # some photos are in two folders
                 text=" ".join(text),
                 media_type="image/jpeg",
-                image=photos.get(name) or archives.missing(name),
+                image=photos.get(name.rpartition("/")[2] if flat else name) or archives.missing(name),
                 traits={"labels": tuple(np.array(options["concepts"])[label_L].tolist())},
             )
 

@@ -5,6 +5,7 @@ import io
 import os
 import random
 import tarfile
+import time
 import zipfile
 from contextlib import suppress
 
@@ -118,6 +119,19 @@ def test_a_name_does_not_fill_the_memory(tmp_path, kind):
             read(tmp_path / "long.tar")
 
 
+def test_a_member_that_nobody_wants_does_not_take_an_hour(tmp_path):
+    """Eight gibibytes of zeros are 8 MB of gzip: refused before they are unpacked."""
+    info = tarfile.TarInfo("zeros")
+    info.size = 8 << 30
+    wanted = tarfile.TarInfo("items.csv")
+    data = wanted.tobuf(tarfile.USTAR_FORMAT) + info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20)
+    (tmp_path / "bomb.tgz").write_bytes(gzip.compress(data))
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"bomb.tgz: zeros makes it over 1073741824 bytes; not read"):
+        archives.read_tar(tmp_path / "bomb.tgz", lambda name: name == "items.csv")
+    assert time.monotonic() - began < 5
+
+
 def links(path):
     """Five links of one name, which make no file."""
     with tarfile.open(path, "w") as archive:
@@ -207,6 +221,12 @@ def test_links_out_of_the_folder_are_no_files(tmp_path):
     (inside / "in").symlink_to(inside / "a")
     os.mkfifo(inside / "pipe")
     assert sorted(archives.listing(inside)) == ["a", "in"]
+
+
+def test_hidden_files_of_a_folder_are_no_data(tmp_path):
+    """What identifies a folder leaves them out, so a change of theirs would go unseen."""
+    folder(tmp_path, HELD | {".cache/im3.jpg": b"x", "set/.im4.jpg": b"x"})
+    assert list(archives.listing(tmp_path)) == sorted(HELD)
 
 
 def test_names_of_an_archive_lead_nowhere(tmp_path):

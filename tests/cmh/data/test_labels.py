@@ -2,7 +2,7 @@
 
 import pytest
 
-from cmh.data.labels import assign
+from cmh.data.labels import assign, check_enough
 
 RULES = {"food": {"groups": ["food"]}, "red": {"tags": ["red", "crimson"]}, "unused": {"tags": ["none"]}}
 
@@ -23,8 +23,17 @@ def test_own_labels():
 
 
 def test_no_label_and_one_label_are_errors():
-    """Nothing is relevant, or everything: the message says what to do."""
+    """Nothing is relevant, or everything: the message says what to do; none at all is data all the same."""
+    names, label_NL = assign([{}, {"labels": []}], {})
+    assert (names, label_NL.shape) == ([], (2, 0))
     with pytest.raises(ValueError, match="no item has a label"):
-        assign([{}, {"labels": []}], {})
+        check_enough(names)
     with pytest.raises(ValueError, match="only one label, 'a'"):
-        assign([{"labels": ["a"]}, {"labels": ["a"]}], {})
+        check_enough(["a"])
+    check_enough(["a", "b"])
+
+
+def test_ids_taken_for_labels_are_refused_before_the_matrix_is_made():
+    """A label for each of 100,000 items is a matrix of 9 GiB."""
+    with pytest.raises(ValueError, match=r"100000 different labels of 100000 items, .* hold ids or texts"):
+        assign([{"labels": (str(number),)} for number in range(100_000)], {})

@@ -4,6 +4,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -47,6 +48,30 @@ def test_a_damaged_file_ends_in_an_error(file: Path) -> None:
     for bad in (cut, noise):
         with pytest.raises(ValueError, match=bad.name):
             matlab.read(bad, ["X"])
+
+
+def test_links_out_of_a_file_are_not_followed(tmp_path: Path) -> None:
+    """An HDF5 file may name arrays of any other file of this machine, and places that are not there."""
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["x"] = np.eye(2)
+    with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:
+        file["own"] = np.eye(3)
+        file["linked"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/x")
+        file["nowhere"] = h5py.SoftLink("/gone")
+    assert matlab.variables(tmp_path / "a.mat") == {"own": (3, 3)}
+    with pytest.raises(ValueError, match="no variable 'linked'"):
+        matlab.read(tmp_path / "a.mat", ["linked"])
+
+
+def test_empty_texts_of_version_7_3_are_empty(tmp_path: Path) -> None:
+    """MATLAB stores the shape of what is empty, and marks it."""
+    with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:
+        cells = file.create_dataset("said", (1, 2), h5py.ref_dtype)
+        for number, characters in enumerate(([[97], [98]], [0, 0])):
+            file[f"#refs#/{number}"] = np.array(characters, np.uint16 if number == 0 else np.uint64)
+            cells[0, number] = file[f"#refs#/{number}"].ref
+        file["#refs#/1"].attrs["MATLAB_empty"] = np.uint8(1)
+    assert matlab.read_names(tmp_path / "a.mat", "said") == ["ab", ""]
 
 
 def test_time_and_size_are_limited(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

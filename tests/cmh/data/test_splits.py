@@ -66,3 +66,33 @@ def test_a_stated_split_without_a_side_is_refused(split, message):
     """Nothing to test with, or nothing to train on."""
     with pytest.raises(ValueError, match=message):
         splits.given(split, ["a", "b"], validation=0.0, seed=0)
+
+
+def test_drawn_as_published_code_draws() -> None:
+    """The rows of the code of DCHMT and of those after it."""
+    np.random.seed(1814)
+    order = np.random.permutation(range(100))
+    rows = splits.drawn(100, query=10, train=30, validation=5, seed=1814)
+    assert rows["query"].tolist() == sorted(order[:10])
+    assert rows["train"].tolist() == sorted(order[10:40])
+    assert rows["validation"].tolist() == sorted(order[40:45])
+    assert rows["database"].tolist() == sorted(order[10:])
+    whole = splits.drawn(100, query=10, train=None, validation=5, seed=0)
+    assert (len(whole["train"]), len(whole["validation"]), len(whole["database"])) == (85, 5, 90)
+    with pytest.raises(ValueError, match="leave 90 others, fewer than 5 validation items and 86 to train on"):
+        splits.drawn(100, query=10, train=86, validation=5, seed=0)
+
+
+def test_drawn_label_by_label() -> None:
+    """As many queries and training items as DJSRH takes of each label, none twice."""
+    label_NL = (np.random.default_rng(0).random((400, 4)) < 0.4).astype(np.uint8)
+    rows = splits.drawn_by_label(
+        label_NL, first=(16, 40), others=(8, 20), train=110, validation=10, seed=3
+    )  # fmt: skip
+    assert len(rows["query"]) == 16 + 3 * 8
+    assert (len(rows["train"]), len(rows["validation"]), len(rows["database"])) == (110, 10, 360)
+    every = np.concatenate([rows["query"], rows["train"], rows["validation"]])
+    assert len(np.unique(every)) == len(every)
+    assert label_NL[rows["query"]].any(axis=1).all()
+    again = splits.drawn_by_label(label_NL, first=(16, 40), others=(8, 20), train=110, validation=10, seed=3)
+    assert all(np.array_equal(rows[name], again[name]) for name in rows)

@@ -14,7 +14,7 @@ T_OF_TWO = 4.302652729911275  # Student's t, 97.5%, two degrees of freedom: prin
 def run(method: str, seed: int, value: float | None, bits: int = 16, minutes: float | None = 2.0) -> dict:
     return {"dataset": "toy", "method": method, "bits": bits, "seed": seed, "direction": "image_to_text"} | {
         "map": value, "ndcg_at_100": value and value / 2, "chance": 0.1, "minutes": minutes,
-        "error": None if value is not None else "collapsed",
+        "recipe": "short", "error": None if value is not None else "collapsed",
     }  # fmt: skip
 
 
@@ -51,7 +51,8 @@ def test_a_table_has_a_row_per_method_and_a_column_per_length() -> None:
     rows = comparison.table(both, "toy", "image_to_text")
     assert [row["method"] for row in rows] == ["a", "b", "c", "b"]
     assert rows[0] == {
-        "method": "a", "16 bits": "", "32 bits": "0.300", "minutes": "2.0", "published in": ""
+        "method": "a", "16 bits": "", "32 bits": "0.300", "minutes": "2.0", "recipe": "short",
+        "published in": "",
     }  # fmt: skip
     assert rows[1]["16 bits"] == "0.600 ± 0.248"
     assert rows[2]["16 bits"] == "failed"
@@ -63,9 +64,23 @@ def test_a_table_has_a_row_per_method_and_a_column_per_length() -> None:
 
 def test_what_no_report_has_is_not_called_failed() -> None:
     """A run that ended well but has no NDCG shows a dash."""
-    runs = pa.Table.from_pylist([run("acmr", 0, 0.6) | {"ndcg_at_100": None}], comparison.RUNS)
-    (row,) = comparison.table(comparison.summary(runs), "toy", "image_to_text", "ndcg_at_100")
+    rows = [run("acmr", 0, 0.6) | {"ndcg_at_100": None}, run("scm", 0, 0.6)]
+    runs = pa.Table.from_pylist(rows, comparison.RUNS)
+    row, _ = comparison.table(comparison.summary(runs), "toy", "image_to_text", "ndcg_at_100")
     assert row["16 bits"] == "–"
+
+
+def test_data_without_labels_is_told_apart_by_recall() -> None:
+    """Its tables have R@10 first, then R@5 and R@1; what no run measured has no rows, and no table."""
+    recalls = {"map": None, "ndcg_at_100": None, "recall_at_1": 0.1, "recall_at_5": 0.3, "recall_at_10": 0.5}
+    rows = [run("joint", 0, None) | recalls | {"error": None}]
+    summed = comparison.summary(pa.Table.from_pylist(rows, comparison.RUNS))
+    assert comparison.shown(summed, "toy") == ("recall_at_10", "recall_at_5", "recall_at_1")
+    (row,) = comparison.table(summed, "toy", "image_to_text", "recall_at_10")
+    assert row["16 bits"] == "0.500"
+    assert set(summed["metric"].to_pylist()) == {"recall_at_1", "recall_at_5", "recall_at_10"}
+    failed = comparison.summary(pa.Table.from_pylist([run("joint", 0, None)], comparison.RUNS))
+    assert comparison.shown(failed, "toy") == ("map",)
 
 
 def test_real_valued_methods_are_marked() -> None:

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from cmh.codes import hamming
-from cmh.evaluation import counts, instance_recall, metrics, ndcg, report
+from cmh.evaluation import counts, figures, metrics, ndcg, paired_tests, report
 
 BITS = 16
 
@@ -49,21 +49,6 @@ def test_map_of_every_direction_is_that_of_the_metrics_module(items, tables):
         assert report.value(tables[0], "map", direction, 16) == pytest.approx(direct)
 
 
-def test_instance_recall_is_among_the_queries(items, tables):
-    """Each query's own pair among the twenty queries, across modalities only; no more ranks than queries."""
-    codes, label = items
-    for direction in report.CROSS_MODAL:
-        query, gallery = (codes[side][:20] for side in report.DIRECTIONS[direction])
-        for k in instance_recall.KS:
-            expected = instance_recall.instance_recall(query, gallery, (k,)).mean()
-            found = report.value(tables[0], f"instance_recall_at_{k}", direction, 16)
-            assert found == pytest.approx(expected)
-    with pytest.raises(ValueError, match="no instance_recall_at_1 of image_to_image"):
-        report.value(tables[0], "instance_recall_at_1", "image_to_image", 16)
-    kept = {row["metric"] for row in measured(codes, label, 4, (16,), {})[0].to_pylist()}
-    assert {name for name in kept if name.startswith("instance")} == {"instance_recall_at_1"}
-
-
 def test_orders_of_bits_are_told_apart(tables):
     """Eight bits of signal beat eight bits of noise; all sixteen are the same in any order."""
     signal, noise = (
@@ -83,6 +68,7 @@ def test_intervals_hold_their_value(tables):
         assert row["low"] <= row["value"] <= row["high"]
 
 
+@pytest.mark.slow
 def test_the_floor_is_what_random_rankings_have_on_average(items, tables):
     """The mean MAP of a thousand shuffled databases, within four of its standard errors."""
     rng = np.random.default_rng(1)
@@ -97,13 +83,27 @@ def test_the_floor_is_what_random_rankings_have_on_average(items, tables):
         assert floor == pytest.approx(np.mean(shuffled), abs=4 * error)
 
 
+def test_every_map_across_modalities_is_the_mean_of_its_queries(items, tables) -> None:
+    """Each ranking has a row per query, by position where it has no id; the mean is the report's MAP."""
+    metrics_, _, queries, _ = tables
+    rows = queries.to_pylist()
+    kept = [r for r in report.select(metrics_, "map") if r["direction"] in report.CROSS_MODAL]
+    kept = [r for r in kept if r["ranking"] != report.RANDOM]
+    assert len(rows) == 20 * len(kept)
+    for row in kept:
+        place = {key: row[key] for key in ("direction", "bits", "ranking")}
+        mine = [r for r in rows if place.items() <= r.items()]
+        assert np.mean([r["average_precision"] for r in mine]) == pytest.approx(row["value"], abs=1e-6)
+        assert [r["query"] for r in mine] == [r["group"] for r in mine] == [str(n) for n in range(20)]
+
+
 def test_curves_fall_from_the_first_rank_and_end_at_chance(tables):
     """precision@N of a useful code starts high; at the whole database it is the share of relevant items."""
-    curve = report.panels(tables[1], "precision_at", ["image_to_text"])["image_to_text"]["16 bits"]
+    curve = figures.panels(tables[1], "precision_at", ["image_to_text"])["image_to_text"]["16 bits"]
     assert curve[0][-1] == 40
     assert curve[1][-1] == pytest.approx(report.value(tables[0], "chance", "image_to_text", 16))
     assert curve[1][0] > 0.6
-    numbers = report.panels(tables[1], "precision_at", ["image_to_text"], "numbers")["image_to_text"]
+    numbers = figures.panels(tables[1], "precision_at", ["image_to_text"], "numbers")["image_to_text"]
     assert list(numbers) == ["8 numbers", "16 numbers"]
 
 
@@ -139,7 +139,10 @@ def test_figures_are_those_of_a_ranking_by_cosine() -> None:
         for side in ("image", "text")
     }
     query, database, label_NL = np.arange(10), np.arange(10, 50), np.eye(3, dtype=np.uint8)[classes]
-    metrics, curves = report.measure_embeddings(embedding, label_NL, query, database)
+    group_Q, id_Q = np.arange(10) // 2, np.array([f"item {row}" for row in query])
+    metrics, curves, queries, _ = report.measure_embeddings(
+        embedding, label_NL, query, database, group_Q, id_Q
+    )
     relevant_QN = classes[:10, None] == classes[10:]
     for direction, (asking, asked) in report.DIRECTIONS.items():
         expected, first = slow(embedding[asking][:10], embedding[asked][10:], relevant_QN)
@@ -147,6 +150,11 @@ def test_figures_are_those_of_a_ranking_by_cosine() -> None:
         assert report.value(metrics, "precision_at_1", direction, 6) == pytest.approx(first)
         (row,) = (r for r in report.select(metrics, "map") if r["direction"] == direction)
         assert row["low"] < expected < row["high"]
+    for direction in report.CROSS_MODAL:
+        one = paired_tests.scored_queries(queries, "toy", "acmr", 6, direction)
+        assert one.query_Q.tolist() == id_Q.tolist()
+        assert one.group_Q.tolist() == ["0", "0", "1", "1", "2", "2", "3", "3", "4", "4"]
+        assert one.score_Q.mean() == pytest.approx(report.value(metrics, "map", direction, 6), abs=1e-6)
     chance = report.value(metrics, "chance", "image_to_text", 6)
     assert chance == pytest.approx(relevant_QN.mean())
     assert set(metrics["ranking"].to_pylist()) == {report.COSINE}

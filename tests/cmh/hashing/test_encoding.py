@@ -39,7 +39,7 @@ def test_codes_hold_the_bits_in_order_with_zero_as_plus():
     """Bit order[k] of the model at position k, sign(0) = +1, pad bits 0; a prefix is a shorter code."""
     u = np.array([[0.5, -0.5, 0.0, -1, -1, -1, -1, -1, -1, 1]], np.float32)
     order = np.array([2, 1, 9, 0, 3, 4, 5, 6, 7, 8])
-    packed = encoding.pack_codes(u, order)
+    packed = hamming.pack_relaxed(u, order)
     assert packed.tolist() == [[0b10110000, 0]]
     assert hamming.unpack(hamming.prefix(packed, 4), 4).tolist() == [[1, -1, 1, 1]]
 
@@ -47,4 +47,4 @@ def test_codes_hold_the_bits_in_order_with_zero_as_plus():
 def test_codes_that_are_not_numbers_are_refused():
     """NaN is not silently a zero bit."""
     with pytest.raises(ValueError, match=r"(?i)nan"):
-        encoding.pack_codes(np.full((1, 8), np.nan, np.float32), np.arange(8))
+        hamming.pack_relaxed(np.full((1, 8), np.nan, np.float32), np.arange(8))

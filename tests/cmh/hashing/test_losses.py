@@ -47,9 +47,11 @@ def test_relevance_is_one_where_a_label_is_shared(rows: int, columns: int, seed:
             assert s_BN[i, j] == (1 if shared else 0)
 
 
+@pytest.mark.parametrize("pairs", [1, 40, 10**6])
 @pytest.mark.parametrize("weight", [1.0, 8.0])
-def test_nll_equals_the_loop(weight: float) -> None:
-    """Both forms of the likelihood give the loop's number."""
+def test_nll_equals_the_loop(weight: float, pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both forms of the likelihood give the loop's number, whatever the pieces of the memory."""
+    monkeypatch.setattr(losses, "PAIRS", pairs)
     u_SBK, v_NK, s_BN = codes(3, 5, 8), codes(7, 8, seed=1), losses.relevance(labels(5, 2), labels(7, 3))
     expected = slow_nll(u_SBK, v_NK, s_BN, 0.5, weight)
     assert losses.pairwise_nll(u_SBK, v_NK, s_BN, 0.5, weight).item() == pytest.approx(expected, abs=1e-12)
@@ -57,8 +59,12 @@ def test_nll_equals_the_loop(weight: float) -> None:
 
 
 @pytest.mark.parametrize("weight", [1.0, 8.0])
-def test_memory_nll_has_the_gradient_of_the_plain_form(weight: float) -> None:
-    """The one-pass gradient is that of autograd, and passes gradcheck."""
+@pytest.mark.parametrize("pairs", [1, 40, 10**6])
+def test_memory_nll_has_the_gradient_of_the_plain_form(
+    weight: float, pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gradient is that of autograd and passes gradcheck, in pieces of one item, of some and of all."""
+    monkeypatch.setattr(losses, "PAIRS", pairs)
     u_SBK, v_NK = codes(3, 5, 8).requires_grad_(), codes(7, 8, seed=1)
     s_BN = losses.relevance(labels(5, 2), labels(7, 3))
     (plain,) = torch.autograd.grad(3 * losses.pairwise_nll(u_SBK, v_NK, s_BN, 0.5, weight), u_SBK)

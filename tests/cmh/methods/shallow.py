@@ -33,9 +33,10 @@ class Maps(NamedTuple):
     text_to_image: float
 
 
-def pairs(count: int, seed: int = 0, noise: float = 1.0) -> Items:
-    """Features and texts that are noisy linear images of one label each."""
-    return synthetic.linear(count, seed, labels=L, image=F, text=D, noise=noise)
+def pairs(count: int, seed: int = 0, noise: float = 1.0, *, method: str = "") -> Items:
+    """Features and texts that are noisy linear images of one label each; for "itq" in one space."""
+    text = None if method == "itq" else D
+    return synthetic.linear(count, seed, labels=L, image=F, text=text, noise=noise)
 
 
 def matrices(items: Items) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
@@ -53,7 +54,7 @@ def build(name: str, items: Items, **config: object) -> Method:
 
 def signal(name: str, **config: object) -> Maps:
     """MAP of 100 new pairs against the 300 that the method learnt from; chance is 0.25."""
-    database, query = pairs(300, seed=1), pairs(100, seed=2)
+    database, query = (pairs(count, seed, method=name) for count, seed in ((300, 1), (100, 2)))
     method = build(name, database, **config)
     solver.fit(method, database, seed=0)
     codes = {side: hamming.pack(encoding.relaxed_codes(method, database, side)) for side in ("image", "text")}

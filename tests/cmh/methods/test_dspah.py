@@ -147,3 +147,29 @@ def test_too_few_image_levels_are_refused() -> None:
     """A backbone of one stage cannot be weighed over four; the message offers levels=1."""
     with pytest.raises(ValueError, match="set levels=1"):
         DSPAH(Config(), Inputs(image_channels=(9,), text_dim=D, labels=L), Frozen((9,)))
+
+
+def test_attention_reads_maps_and_the_ablation_does_not() -> None:
+    """Frozen features are maps where there is attention; without it, averages do."""
+    assert DSPAH.reads_maps(Config())
+    assert not DSPAH.reads_maps(Config(attention=False))
+
+
+def test_where_a_thing_stands_changes_the_code() -> None:
+    """Two maps with the same averages and maxima, and one bright place at the edge or in the middle."""
+    torch.manual_seed(0)
+    attend = CBAM(6, 2, 3).double()
+    middle, edge = torch.rand(2, 1, 6, 1, 1, dtype=torch.float64).expand(2, 1, 6, 5, 5).clone()
+    edge.copy_(middle)
+    middle[..., 2, 2] += 1
+    edge[..., 0, 0] += 1
+    assert (attend(middle).mean((2, 3)) - attend(edge).mean((2, 3))).abs().max() > 1e-4
+
+
+def test_no_scale_of_texts_starts_dead() -> None:
+    """The initial weights of scales have the tower's deviation, and are positive."""
+    for seed in range(50):
+        torch.manual_seed(seed)
+        weight = build("dspah", text="multiscale").text_tower.stages.columns.weight
+        assert weight.min() > 0
+        assert weight.max() < 6 * Config().text_std

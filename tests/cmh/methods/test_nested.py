@@ -14,7 +14,7 @@ from cmh.hashing.code_memory import CodeMemory
 from cmh.training import trainer
 from cmh.training.checkpoint import State
 from tests import tiny
-from tests.cmh.methods.test_contract import K, batch, build, memory, pairs, with_phases
+from tests.cmh.methods.test_contract import K, batch, build, memory, pairs, started, with_phases
 
 PREFIXES = {4: 0.5, 8: 2.0}
 
@@ -34,7 +34,7 @@ def cut(whole: CodeMemory, bits: int) -> CodeMemory:
 @pytest.mark.parametrize("name", nested_methods())
 def test_a_step_adds_the_losses_of_the_truncated_codes(name: str) -> None:
     """The terms add up to the loss of all bits and, weighed, those of codes and memory cut to each length."""
-    method = build(name).eval()
+    method = started(build(name)).eval()
     for phase in method.phases:
         given, codes = batch(phase.reads, method), memory()
         method.prefixes = {}
@@ -54,7 +54,7 @@ def test_a_step_adds_the_losses_of_the_truncated_codes(name: str) -> None:
 @pytest.mark.parametrize("name", nested_methods())
 def test_the_loss_of_a_prefix_does_not_see_the_other_bits(name: str) -> None:
     """Its gradient is nonzero in the first bits and zero behind them."""
-    method = build(name).eval()
+    method = started(build(name)).eval()
     for phase in method.phases:
         given, codes = batch(phase.reads, method), memory()
         u = method.codes(phase.name, given, codes).detach().clone().requires_grad_()
@@ -70,7 +70,7 @@ def test_nested_training_gives_prefixes_that_find() -> None:
     config = trainer.Config(epochs=8, batch_size=8, prefixes={8: 1.0})
     whole = trainer.fit(method, pairs(), pairs(), config, on_epoch=lambda _, s: states.append(stored(s)))
     image, text = (
-        encoding.pack_codes(encoding.relaxed_codes(method, pairs(), s), encoding.bit_order(method))
+        hamming.pack_relaxed(encoding.relaxed_codes(method, pairs(), s), encoding.bit_order(method))
         for s in ("image", "text")
     )
     assert encoding.bit_order(method).tolist() == list(range(K))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from cmh import methods
@@ -29,7 +30,7 @@ def test_a_linear_signal_is_found(name: str) -> None:
 @pytest.mark.parametrize("name", SOLVED)
 def test_a_seed_decides_everything_and_a_file_keeps_it(name: str, tmp_path: Path) -> None:
     """Two runs of one seed end bit for bit alike; loaded from safetensors the method gives the same codes."""
-    items = shallow.pairs(60)
+    items = shallow.pairs(60, method=name)
     first, second, loaded = (shallow.build(name, items) for _ in range(3))
     unified = [solver.fit(method, items, seed=3) for method in (first, second)]
     assert np.array_equal(*unified) if unified[0] is not None else unified[1] is None
@@ -43,10 +44,22 @@ def test_a_seed_decides_everything_and_a_file_keeps_it(name: str, tmp_path: Path
         assert len(np.unique(u_NK > 0, axis=0)) > 1
 
 
+@pytest.mark.parametrize("name", [name for name in SOLVED if methods.load(name).reads_labels == "never"])
+def test_methods_that_ignore_labels_do(name: str) -> None:
+    """With the labels of other items, the hash functions are the same bit for bit."""
+    items = shallow.pairs(60, method=name)
+    shuffled = replace(items, label=items.label[np.random.default_rng(5).permutation(60)])
+    first, second = (shallow.build(name, items) for _ in range(2))
+    for method, given in ((first, items), (second, shuffled)):
+        solver.fit(method, given, seed=3)
+    state, again = first.state_dict(), second.state_dict()
+    assert all(torch.equal(state[key], again[key]) for key in state)
+
+
 @pytest.mark.parametrize("name", SOLVED)
 def test_unified_codes_are_signs_in_training_order(name: str) -> None:
     """(N, K) int8 of -1 and +1, nearer to the item's own codes than to those of the item beside it."""
-    items = shallow.pairs(80)
+    items = shallow.pairs(80, method=name)
     method = shallow.build(name, items)
     codes_NK = solver.fit(method, items, seed=0)
     if codes_NK is None:
@@ -61,10 +74,10 @@ def test_unified_codes_are_signs_in_training_order(name: str) -> None:
 @pytest.mark.parametrize("name", SOLVED)
 def test_fewer_items_than_a_method_likes_are_enough(name: str) -> None:
     """Twenty items, fewer than any number of bases, give finite hash functions."""
-    items = shallow.pairs(20)
+    items = shallow.pairs(20, method=name)
     method = shallow.build(name, items, bits=8)
     solver.fit(method, items, seed=0)
-    assert np.isfinite(encoding.relaxed_codes(method, shallow.pairs(5), "image")).all()
+    assert np.isfinite(encoding.relaxed_codes(method, shallow.pairs(5, method=name), "image")).all()
 
 
 @pytest.mark.parametrize(

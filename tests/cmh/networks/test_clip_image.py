@@ -51,12 +51,13 @@ def test_the_other_stages_are_tokens_on_their_grid(whole_clip: torch.nn.Module, 
     torch.testing.assert_close(maps[1].flatten(2).transpose(1, 2), given[0][:, 1:], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_saved_backbone_loads_and_gives_features(loaded: Backbone, tmp_path: Path) -> None:
     """From the file that a model keeps of it: the same features, maps of 4 × 4 places among them."""
     save_file(loaded.network.state_dict(), tmp_path / "backbone.safetensors")
     again = backbones.load("clip_vit_b32", tmp_path / "backbone.safetensors").eval()
     pixels = images(1).permute(0, 2, 3, 1).numpy()
-    first, second = (features.extract(b, pixels, image_size=224, grid=4, batch=1) for b in (loaded, again))
+    first, second = (features.Extractor(b, image_size=224, grid=4, batch=1)(pixels) for b in (loaded, again))
     assert first["pooled/stage4"].shape == (1, 512)
     assert first["maps/stage1"].shape == (1, 768, 4, 4)
     assert all((first[name] == second[name]).all() for name in first)

@@ -39,6 +39,7 @@ def test_features_are_open_clips(whole_clip: torch.nn.Module, loaded: ClipText) 
     assert loaded.features([]).shape == (0, clip.TEXT_FEATURES)
 
 
+@pytest.mark.slow
 def test_a_saved_network_loads(loaded: ClipText, tmp_path: Path) -> None:
     """From the file that a model keeps of it: the same features."""
     path = tmp_path / "text_network.safetensors"

@@ -16,14 +16,14 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from cmh import distributed, methods
+from cmh.codes import hamming
 from cmh.data.batches import Batch
 from cmh.data.items import Items
 from cmh.hashing import encoding
-from cmh.hashing.method import Inputs, Optimizer, Phase
+from cmh.hashing.method import Inputs
 from cmh.methods.scahn import SCAHN
 from cmh.networks.backbones import Frozen
 from cmh.training import checkpoint, schedule, trainer
-from cmh.training.failures import CollapsedCodes, NonFiniteLoss
 from tests import tiny
 
 CONFIG = trainer.Config(epochs=3, batch_size=16, seed=5)
@@ -59,6 +59,40 @@ def test_learns_and_ends_with_its_best_epoch():
     best = trainer.best(history)
     assert best.score == max(epoch.score for epoch in history) > 0.6
     assert _same(_weights(method), states[best.number - 1])
+
+
+def test_a_trained_start_is_kept_where_no_epoch_is_better(monkeypatch: pytest.MonkeyPatch):
+    """Its weights count as epoch 0; a run that spoils them ends with them, one that gains does not."""
+    method, _ = _fit(replace(CONFIG, epochs=6))
+    start = _weights(method)
+    wild = tuple(replace(p, optimizer=replace(p.optimizer, lr=30.0)) for p in method.phases)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(method), "phases", wild)
+        _, history = _fit(method=method, trained=True)
+    assert [epoch.number for epoch in history] == [0, 1, 2, 3]
+    assert trainer.best(history).number == 0
+    assert (history[0].terms, history[0].learning_rates) == ({}, {})
+    assert _same(_weights(method), start)
+    fresh = tiny.method()
+    _, history = _fit(method=fresh, trained=True)
+    assert trainer.best(history).number > 0
+    assert not _same(_weights(fresh), start)
+
+
+def test_a_run_from_a_trained_start_resumes(tmp_path: Path):
+    """Broken off after its first epoch, it ends as the undisturbed one, epoch 0 included."""
+    whole, history = _fit(trained=True)
+
+    def first(epoch, state):
+        checkpoint.save(state, tmp_path)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _fit(on_epoch=first, trained=True)
+    resumed, again = _fit(state=checkpoint.load(tmp_path), trained=True)
+    assert [epoch.number for epoch in again] == [0, 1, 2, 3]
+    assert [epoch.score for epoch in again] == [epoch.score for epoch in history]
+    assert _same(_weights(resumed), _weights(whole))
 
 
 def test_learning_rates_fall_geometrically_and_terms_are_named():
@@ -109,121 +143,6 @@ def test_state_of_other_settings_is_refused(tmp_path: Path):
         _fit(replace(CONFIG, epochs=1, seed=6), state=checkpoint.load(tmp_path))
 
 
-def test_only_the_phase_moves():
-    """A step of one phase leaves the other tower, and what the caller froze, as they were."""
-    method = tiny.method()
-    method.image_tower[1].weight.requires_grad_(False)
-    before = _weights(method)
-    seen = []
-    forward = method.forward
-
-    def watched(phase, batch, memory):
-        seen.append((phase, {name for name, p in method.named_parameters() if p.requires_grad}))
-        return forward(phase, batch, memory)
-
-    method.forward = watched
-    _fit(replace(CONFIG, epochs=1), method)
-    moving = {
-        "image": {"image_tower.0.weight", "image_tower.0.bias", "image_tower.1.bias"},
-        "text": {"text_tower.0.weight", "text_tower.1.weight", "text_tower.1.bias"},
-    }
-    assert all(names == moving[phase] for phase, names in seen)
-    assert [phase for phase, _ in seen] == ["image"] * 8 + ["text"] * 8
-    assert torch.equal(method.image_tower[1].weight, before["image_tower.1.weight"])
-    assert {n for n, p in method.named_parameters() if not p.requires_grad} == {"image_tower.1.weight"}
-
-
-def test_phases_with_steps_share_a_pass():
-    """k batches each in turn, every item once; phases without steps have a pass and an order of their own."""
-    sgd = Optimizer(lr=1)
-
-    def phase(name, steps=None):
-        return Phase(name=name, modules=(), reads="both", optimizer=sgd, steps=steps)
-
-    plan = schedule.plan((phase("a"), phase("b", 3), phase("c", 1), phase("d")), 23, 2, seed=0, epoch=0)
-    assert ["".join(step.phase.name for step in steps) for steps in plan] == [
-        "a" * 11,
-        "bbbcbbbcbbb",
-        "d" * 11,
-    ]
-    orders = [np.concatenate([step.rows_B for step in steps]) for steps in plan]
-    assert all(len(set(order.tolist())) == 22 for order in orders)
-    assert len({tuple(order) for order in orders}) == 3
-    again = schedule.plan((phase("a"),), 23, 2, seed=0, epoch=1)
-    assert not np.array_equal(orders[0], np.concatenate([step.rows_B for step in again[0]]))
-
-
-def test_stops_early_when_patience_is_out():
-    """With a learning rate of nothing no epoch beats the first, so patience 2 ends after epoch 3."""
-    method = tiny.method(lr=0.0)
-    method.image_tower[0].momentum = method.text_tower[1].momentum = 0.0
-    _, history = _fit(replace(CONFIG, epochs=9, patience=2), method)
-    assert [epoch.number for epoch in history] == [1, 2, 3]
-
-
-def test_non_finite_loss_names_its_place():
-    """The error says phase, step, epoch and terms, and the state of the epoch before was handed out."""
-    method, kept = tiny.method(), []
-    forward, calls = method.forward, []
-
-    def poisoned(phase, batch, memory):
-        calls.append(phase)
-        terms = forward(phase, batch, memory)
-        return terms | ({"pair": terms["pair"] * float("nan")} if len(calls) == 16 + 8 + 4 else {})
-
-    method.forward = poisoned
-    with pytest.raises(NonFiniteLoss, match=r"pair = nan.* in phase 'text', step 3 of epoch 2") as caught:
-        _fit(method=method, on_epoch=lambda epoch, state: kept.append(epoch.number))
-    assert (caught.value.phase, caught.value.step, caught.value.epoch) == ("text", 3, 2)
-    assert "the checkpoint of the epoch before is good" in str(caught.value)
-    assert "checkpoint" not in str(NonFiniteLoss("text", 3, 1, {"pair": float("nan")}))
-    assert kept == [1]
-
-
-def test_collapsed_codes_stop_with_advice():
-    """A tower that gives everyone the same code ends the run with a message that says what to try."""
-    method = tiny.method()
-    torch.nn.init.zeros_(method.text_tower[1].weight)
-    method.text_tower[1].requires_grad_(False)
-    with pytest.raises(CollapsedCodes, match="same text code after epoch 1; lower the learning rate"):
-        _fit(method=method)
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (replace(CONFIG, batch_size=129), "128 training items are fewer than one batch of 129"),
-        (replace(CONFIG, precision="bfloat16"), "bfloat16 needs a GPU"),
-        (replace(CONFIG, epochs=0), "epochs must be positive, got 0"),
-        (replace(CONFIG, batch_size=-1), "batch_size must be positive, got -1"),
-    ],
-)
-def test_impossible_settings_are_refused_before_training(config, message):
-    """Each says what was given and what to do."""
-    with pytest.raises(ValueError, match=message):
-        _fit(config, on_epoch=lambda epoch, state: pytest.fail("trained"))
-
-
-def test_too_few_batches_for_all_phases_are_refused():
-    """Phases that take turns of 1 + 8 batches never reach the second with 8 batches an epoch."""
-    method = tiny.method()
-    image, text = method.phases
-    turns = (replace(image, steps=8), replace(text, steps=1))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(method), "phases", turns)
-        with pytest.raises(ValueError, match=r"turns of 9 batches, .* make 8 of 16: .* batch_size to 14"):
-            _fit(method=method)
-        _fit(replace(CONFIG, batch_size=14, epochs=1), method)
-
-
-def test_too_few_items_are_refused():
-    """Fewer items than bits, and no validation items."""
-    with pytest.raises(ValueError, match="128 training items are fewer than the 256 bits"):
-        _fit(method=tiny.method(bits=256))
-    with pytest.raises(ValueError, match="no validation items"):
-        trainer.fit(tiny.method(), TRAIN, VALIDATION.every(1, 40), CONFIG)
-
-
 def _worker(rank: int, workers: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=workers)
@@ -244,7 +163,7 @@ def _worker(rank: int, workers: int, folder: str) -> None:
 
 def _codes(method):
     return [
-        encoding.pack_codes(encoding.relaxed_codes(method, VALIDATION, side), encoding.bit_order(method))
+        hamming.pack_relaxed(encoding.relaxed_codes(method, VALIDATION, side), encoding.bit_order(method))
         for side in ("image", "text")
     ]
 
@@ -257,7 +176,7 @@ def test_workers_train_the_same_model(tmp_path: Path):
     method, expected = _fit()
     for a, b in zip(found, expected, strict=True):
         assert a.terms == pytest.approx(b.terms, rel=1e-4)
-        assert (a.map_image_to_text, a.map_text_to_image) == (b.map_image_to_text, b.map_text_to_image)
+        assert a.validation == b.validation
     assert all(np.array_equal(a, b) for a, b in zip(found_codes, _codes(method), strict=True))
     assert distributed.world_size() == 1
 

@@ -9,17 +9,31 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from infra import artifacts
 from infra.artifacts import Target
 from infra.storage import Store
 from tests.flows.command_line import Called, cmh
-from tests.flows.conftest import BITS, ITEMS, Workspace
+from tests.flows.conftest import Workspace
 
 COMMANDS = (
     *("demo", "run", "preprocess", "features", "train", "encode", "evaluate", "search"),
-    *("ls", "pull", "push", "verify", "rm", "gc", "catalog", "methods", "doctor"),
+    *(
+        "ls",
+        "runs",
+        "show",
+        "diff",
+        "tag",
+        "deploy",
+        "pull",
+        "push",
+        "verify",
+        "rm",
+        "gc",
+        "catalog",
+        "methods",
+        "doctor",
+    ),
 )
 
 
@@ -99,6 +113,9 @@ def test_plan_of_a_first_run(cmh_home: Path, drawn: Workspace):
     assert plan[0]["address"].startswith("images/folder/")
     assert not (cmh_home / "store").exists() or not list((cmh_home / "store").rglob("*.*"))
     assert "to compute" in cmh("train", *drawn.data, *drawn.small, "--dry-run").out
+    lengths = ("--evaluation.bits", 8, 16, "--dry-run", "--json")  # of one option
+    several = cmh("run", *drawn.data, *drawn.small, *lengths)
+    assert several.status == 0, several.err
 
 
 @pytest.mark.parametrize(
@@ -106,7 +123,8 @@ def test_plan_of_a_first_run(cmh_home: Path, drawn: Workspace):
     [
         (["run", "--method", "schan"], r"'schan'.*scahn"),
         (["run", "--dataset", "emojis"], r"'emojis' is not in the catalog; available: .*emoji"),
-        (["run", "--bits", 12], "multiple of 8"),
+        (["run", "--bits", 12], r"--bits: bits must be a multiple of 8, got 12; use 8 or 16"),
+        (["compare", "--methods"], "--methods: .* at least 1 item"),
         (["run", "--images", "photos"], "items is missing"),
         (["run", "--settings.gama", 1], "gama"),
         (["run", "wiki", "--images", "photos", "--items", "items.csv"], "choose one of them"),
@@ -131,6 +149,7 @@ def test_mistakes_are_named(cmh_home: Path, arguments: list[object], message: st
     said = " ".join((called.err + called.out).replace("│", " ").split())
     assert called.status > 0
     assert "Traceback" not in said
+    assert "pydantic" not in said
     assert re.search(message, said), said
 
 
@@ -189,45 +208,6 @@ def test_a_store_with_other_things_in_it(cmh_home: Path, local_store: Store):
 
 
 @pytest.mark.slow
-def test_search_by_words(workspace: Workspace, tmp_path: Path):
-    """Ten images, nearest first; most of them have the label; the contact sheet shows them."""
-    sheet = tmp_path / "found.png"
-    hits = cmh("search", "red circle", "--sheet", sheet, "--json").rows
-    assert [hit["rank"] for hit in hits] == list(range(1, 11))
-    distances = [hit["distance"] for hit in hits]
-    assert distances == sorted(distances)
-    assert 0 <= distances[0] <= distances[-1] <= BITS
-    right = sum("red" in hit["text"] or "circle" in hit["text"] for hit in hits)
-    assert right >= 7  # half of the drawings are one or the other
-    with Image.open(sheet) as picture:
-        assert picture.format == "PNG"
-        assert min(picture.size) > 100
-    printed = cmh("search", "red circle", "--top", 3).out
-    assert all(hit["id"] in printed for hit in hits[:3])
-    assert hits[3]["id"] not in printed
-
-
-@pytest.mark.slow
-def test_search_by_image(workspace: Workspace):
-    """Words and images for a drawing of the database: itself is among the nearest."""
-    rows = cmh("search", "--image", workspace.images / "003.png", "--top", ITEMS, "--json").rows
-    words = [row["id"] for row in rows if not row["text"]]
-    found = {row["id"]: row["distance"] for row in rows if row["text"]}
-    assert {"red", "circle", "triangle"} <= set(words)
-    assert len(found) == ITEMS  # the queries of the split too
-    assert found["003.png"] <= sorted(found.values())[10]
-
-
-@pytest.mark.slow
-def test_search_for_unknown_words(workspace: Workspace):
-    """A text of which the model knows no word is refused, with words that it knows."""
-    called = cmh("search", "xylophone")
-    assert called.status == 2
-    assert "no word of 'xylophone'" in called.err
-    assert "such as" in called.err
-
-
-@pytest.mark.slow
 def test_ls(workspace: Workspace, address: dict[str, str]):
     """All artifacts, or those of one kind, with their sizes."""
     listed = [row["address"] for row in cmh("ls", "--json").rows]
@@ -236,27 +216,6 @@ def test_ls(workspace: Workspace, address: dict[str, str]):
     assert address["codes"] in [row["address"] for row in codes]
     assert {row["address"].split("/")[0] for row in codes} == {"codes"}
     assert address["model"] in cmh("ls").out
-
-
-@pytest.mark.slow
-def test_a_training_gone_wrong_can_be_followed(workspace: Workspace):
-    """One line with phase, step, epoch and what to do; where logs lie; the worker's traceback on request."""
-    settings = '{"lr": 1e30}'
-    command = ["run", *workspace.data, *workspace.small, "--method", "chn", "--settings", settings]
-    called = cmh(*command)
-    assert called.status == 2
-    message, *rest = called.err[called.err.index("cmh: ") :].splitlines()
-    assert re.search(r"in phase '\w+', step \d+ of epoch \d+ .*lower the learning rate", message)
-    places = dict(line.strip().split(": ", 1) for line in rest if line.startswith("  "))
-    assert Path(places["Ray"].split(" ")[0]).is_dir()
-    assert places["Prefect"].startswith("prefect flow-run inspect ")
-    assert "docs/debugging.md" in rest[-1]
-    assert not any("Traceback" in line for line in (message, *rest))
-    assert not any("chn" in row["address"] for row in cmh("ls", "model", "--json").rows)
-    whole = cmh("--debug", *command)
-    assert whole.status == 2
-    assert "Traceback on the worker of rank 0" in whole.err
-    assert "training/trainer.py" in whole.err
 
 
 @pytest.mark.slow
@@ -299,7 +258,7 @@ def test_gc_shows_and_removes_what_was_abandoned(workspace: Workspace, tmp_path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CMH_STORE", str(tmp_path / "store"))
         (row,) = cmh("gc", "--json").rows
-        assert row["left behind"] == "codes/x/0123456789abcdef/data-00"
+        assert row["path"] == "codes/x/0123456789abcdef/data-00"
         assert (attempt / "a").exists()
         cmh("gc", "--delete")
         assert not (attempt / "a").exists()

@@ -1,5 +1,8 @@
 """Counts made in blocks, here and on real Dask workers, are those of the whole made at once."""
 
+import random
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +13,11 @@ from hypothesis import strategies as st
 
 from cmh.codes import hamming
 from cmh.evaluation import histograms, report
-from flows.experiment import Resources
+from cmh.evaluation.counts import RankingCounts
+from flows import engines
+from flows.resources import Resources
 from flows.stages import counting
+from flows.stages.counting import Part
 from infra import dask_cluster
 
 ITEMS, QUERIES, BITS, LABELS = 500, 60, 24, 5
@@ -29,11 +35,33 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         packed_NP = hamming.pack(rng.random((ITEMS, BITS)) < 0.5)
         codes.create_array(side, data=packed_NP, chunks=(64, BITS // 8))
     dataset = zarr.open_group(folder / "dataset.zarr", mode="w")
-    dataset.create_array("label", data=(rng.random((ITEMS, LABELS)) < 0.3).astype(np.uint8))
+    label_NL = (rng.random((ITEMS, LABELS)) < 0.3).astype(np.uint8)
+    label_NL[~label_NL.any(axis=1), 0] = 1
+    dataset.create_array("label", data=label_NL)
     query = np.sort(rng.permutation(ITEMS)[:QUERIES])
     dataset.create_array("split/query", data=query)
     dataset.create_array("split/database", data=np.setdiff1d(np.arange(ITEMS), query))
     return folder / "codes.zarr", folder / "dataset.zarr"
+
+
+def test_items_without_labels_are_not_judged(places: tuple[Path, Path], tmp_path: Path) -> None:
+    """Neither as queries nor as what they find: what is relevant to them is not known."""
+    codes, dataset = (zarr.open_group(place, mode="r") for place in places)
+    part = zarr.open_group(tmp_path / "part.zarr", mode="w")
+    labels = dataset["label"][:]
+    labels[::3] = 0
+    part.create_array("label", data=labels)
+    rows = {name: dataset[f"split/{name}"][:] for name in ("query", "database")}
+    for name, row_n in rows.items():
+        part.create_array(f"split/{name}", data=row_n)
+    where = (places[0], tmp_path / "part.zarr")
+    counted, queries = counting.count_in_blocks(*where, RANKINGS, ORDERS, Resources(threads=1))
+    kept = {name: row_n[row_n % 3 > 0] for name, row_n in rows.items()}
+    np.testing.assert_array_equal(queries.label_NL, labels[kept["query"]])
+    sides = [codes["image"][:][kept["query"]], codes["text"][:][kept["database"]]]
+    expected = histograms.distance_histograms(*sides, labels[kept["query"]], labels[kept["database"]], BITS)
+    (ranking,) = [r for r in RANKINGS if r == ("image", "text", BITS, None)]
+    np.testing.assert_array_equal(counted[ranking].sum(axis=1), expected.all_QD)
 
 
 def at_once(places: tuple[Path, Path]) -> counting.RankingCounts:
@@ -65,47 +93,40 @@ def test_the_whole_is_what_the_metrics_module_counts(places: tuple[Path, Path]) 
     np.testing.assert_array_equal(queries.codes["text"], codes["text"][:][query])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(queries=st.integers(9, 70), items=st.integers(40, 600), parts=st.integers(1, 9), shuffled=st.randoms())
 def test_blocks_of_any_size_in_any_order(
-    places: tuple[Path, Path], queries: int, items: int, parts: int, shuffled: st.DataObject
+    places: tuple[Path, Path], queries: int, items: int, parts: int, shuffled: random.Random
 ) -> None:
     """Cut both ways and read in pieces, the sums are the whole; each pair is in one part."""
     total = at_once(places)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counting, "QUERIES_AT_ONCE", queries)
         patch.setattr(counting, "ITEMS_AT_ONCE", items)
-        patch.setattr(counting.dask_cluster, "connect", lambda address: _Here(parts))
-        patch.setattr(counting.dask_cluster, "map_parts", _mapped(shuffled))
+        patch.setattr(engines, "workers", lambda resources: nullcontext(_Here(parts, shuffled)))
         same(counting.count_in_blocks(*places, RANKINGS, ORDERS, Resources(dask="tcp://here:1"))[0], total)
 
 
 class _Here:
-    """In place of a client of so many threads; the slow test below has a real one."""
+    """In place of so many workers; the slow test below has real ones."""
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    def __init__(self, count: int, shuffled: random.Random) -> None:
+        self.count, self.shuffled = count, shuffled
 
-    def __enter__(self) -> "_Here":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def nthreads(self) -> dict[str, int]:
-        return {"here": self.threads}
-
-
-def _mapped(shuffled):
-    def map_parts(client, function, parts, *, describe, on_done):
+    def map_parts(
+        self,
+        function: Callable[[Part], RankingCounts],
+        parts: list[Part],
+        *,
+        describe: Callable[[Part], str],
+        on_done: Callable[[Part, RankingCounts], None],
+    ) -> None:
         pairs = np.zeros((QUERIES, ITEMS - QUERIES), int)
-        for part in shuffled.sample(parts, len(parts)):
+        for part in self.shuffled.sample(parts, len(parts)):
             pairs[np.ix_(part.queries, part.database)] += 1
             on_done(part, function(part))
             assert str(part.database.start) in describe(part)
         assert (pairs == 1).all()
-
-    return map_parts
 
 
 @pytest.mark.slow

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from flows.experiment import Resources
+from flows.resources import Resources
 from flows.stages import encode
-from infra import artifacts, dask_cluster
+from infra import artifacts
 from infra.artifacts import Reading
+from infra.dask_cluster import DaskWorkers
 from infra.storage import Store
 from infra.stores import open_store
 from tests.flows.command_line import Called
@@ -39,7 +40,7 @@ def codes(
 ) -> tuple[Store, str]:  # fmt: skip
     """Encode in small shards into a store in `folder`, calling `on_part` after each; content digest."""
     patch.setattr(encode, "ROWS", ROWS)
-    map_parts, done = dask_cluster.map_parts, 0
+    map_parts, done = DaskWorkers.map_parts, 0
 
     def watched(*args: Any, on_done: Callable[[Any, Any], None], **kwargs: Any) -> list[Any]:
         def count(part: Any, result: Any) -> None:
@@ -51,7 +52,7 @@ def codes(
         return map_parts(*args, on_done=count, **kwargs)
 
     with patch.context() as inner:
-        inner.setattr(dask_cluster, "map_parts", watched)
+        inner.setattr(DaskWorkers, "map_parts", watched)
         store = open_store(str(folder))
         for kind in ("model", "dataset", "features"):  # what encoding reads lies in the same store
             artifacts_from = made[kind]
@@ -72,18 +73,18 @@ def codes(
 
 
 def test_killed_worker_and_dead_driver(
-    made: dict[str, Reading], dask: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: dict[str, Reading], dask_scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """SIGKILL of a worker, and a driver that ends after three parts: the same content as of a quiet run; the
     second driver encodes only what is missing."""
-    _, quiet = codes(made, tmp_path / "quiet", dask, monkeypatch)
+    _, quiet = codes(made, tmp_path / "quiet", dask_scheduler, monkeypatch)
 
     def kill(done: int) -> None:
         if done == 2:
-            with Client(dask) as client:
+            with Client(dask_scheduler) as client:
                 os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
 
-    _, disturbed = codes(made, tmp_path / "disturbed", dask, monkeypatch, kill)
+    _, disturbed = codes(made, tmp_path / "disturbed", dask_scheduler, monkeypatch, kill)
     assert disturbed == quiet
 
     def die(done: int) -> None:
@@ -91,9 +92,9 @@ def test_killed_worker_and_dead_driver(
             raise DriverDied
 
     with pytest.raises(DriverDied):
-        codes(made, tmp_path / "resumed", dask, monkeypatch, die)
+        codes(made, tmp_path / "resumed", dask_scheduler, monkeypatch, die)
     assert artifacts.list_artifacts(open_store(str(tmp_path / "resumed")), "codes") == []
     parts: list[int] = []
-    _, resumed = codes(made, tmp_path / "resumed", dask, monkeypatch, parts.append)
+    _, resumed = codes(made, tmp_path / "resumed", dask_scheduler, monkeypatch, parts.append)
     assert len(parts) == -(-ITEMS // ROWS) - 3
     assert resumed == quiet

@@ -7,8 +7,9 @@ import zarr
 from safetensors.torch import save_file
 
 from cmh.networks import backbones
-from cmh.networks.features import extract
-from flows.experiment import BackboneSettings, Resources
+from cmh.networks.features import Extractor
+from flows.experiment import BackboneSettings
+from flows.resources import Resources
 from flows.stages import features
 from infra import artifacts
 from infra.artifacts import Target
@@ -38,7 +39,8 @@ def test_features_equal_the_backbone_by_hand(weights):
     """Vectors are means over places, maps means over cells; fewer images give the same bits."""
     backbone = backbones.load("resnet18", weights).eval()
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
-    found = extract(backbone, pixels, image_size=32, grid=2, batch=4)
+    extract = Extractor(backbone, image_size=32, grid=2, batch=4)
+    found = extract(pixels)
     with torch.inference_mode():
         stages = backbone(torch.from_numpy(pixels).permute(0, 3, 1, 2))
     for number, stage_BCHW in enumerate(stages, start=1):
@@ -50,7 +52,7 @@ def test_features_equal_the_backbone_by_hand(weights):
     np.testing.assert_allclose(
         found["maps/stage1"][:, :, 0, 1], stages[0][:, :, :half, half:].mean(dim=(2, 3)), rtol=2e-3, atol=1e-3
     )
-    alone = extract(backbone, pixels[:3], image_size=32, grid=2, batch=4)
+    alone = extract(pixels[:3])
     assert all((alone[name] == found[name][:3]).all() for name in found)
 
 
@@ -65,7 +67,7 @@ def test_the_number_of_workers_changes_no_bit(images, weights, tmp_path, monkeyp
     group = zarr.open_group(artifacts.open_artifact(store, one.ref).zarr("features.zarr"), mode="r")
     pixels = zarr.open_group(artifacts.open_artifact(store, images).zarr("images.zarr"), mode="r")["image"][:]
     network = backbones.load("resnet18", weights).eval()
-    by_hand = extract(network, pixels, image_size=32, batch=features.BATCH)
+    by_hand = Extractor(network, image_size=32, batch=features.BATCH)(pixels)
     np.testing.assert_allclose(group["pooled/stage4"][:], by_hand["pooled/stage4"], rtol=1e-4, atol=1e-5)
     assert features.make.compute(store, target, images, backbone, Resources(threads=1)).cached
     other = open_store(str(tmp_path / "other"))

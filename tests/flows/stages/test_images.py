@@ -10,14 +10,14 @@ from PIL import Image
 
 from cmh.data import schema
 from data_catalog import catalog
-from flows import sources
-from flows.experiment import Resources
+from flows import rejections, sources
+from flows.resources import Resources
 from flows.stages import dataset as dataset_stage
 from flows.stages import images as images_stage
 from flows.stages import records as record_stage
-from flows.stages import rejections
-from infra import artifacts, dask_cluster, fetch
+from infra import artifacts, fetch, process_pool
 from infra.fetch import FetchError
+from infra.process_pool import ProcessPool
 from infra.stores import open_store
 from tests.cmh.data.readers import published
 from tests.raw import pack
@@ -29,19 +29,6 @@ RESOURCES = Resources(threads=1)
 def home(tmp_path, monkeypatch):
     """A home of its own for every test."""
     monkeypatch.setenv("CMH_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture(scope="module")
-def client():
-    """One real cluster for the whole file; starting one takes seconds."""
-    with dask_cluster.connect(dashboard="127.0.0.1:0") as running:
-        yield running
-
-
-@pytest.fixture
-def resources(client):
-    """Work on that cluster."""
-    return RESOURCES.model_copy(update={"dask": client.scheduler.address})
 
 
 def emoji_entry(folder, **changes):
@@ -77,9 +64,9 @@ def build(entry, resources, limit=None):
     return artifacts.open_artifact(store, images), artifacts.open_artifact(store, dataset)
 
 
-def test_emoji(tmp_path, resources):
+def test_emoji(tmp_path):
     """Every array and column is as the schema says, rows agree with each other, and no group is torn."""
-    images, dataset = build(emoji_entry(tmp_path), resources)
+    images, dataset = build(emoji_entry(tmp_path), RESOURCES)
     pixels = zarr.open_group(images.zarr("images.zarr"), mode="r")["image"][:]
     group = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
     sizes = schema.validate(group, schema.DATASET)
@@ -87,6 +74,11 @@ def test_emoji(tmp_path, resources):
     items = dataset.read_table("items.parquet").to_pylist()
     words = dataset.read_bytes("vocabulary.txt").decode().split()
     names = dataset.read_bytes("labels.txt").decode().split()
+    quality = json.loads(dataset.read_bytes("quality.json"))
+    assert quality["overlaps"] == quality["groups_torn"] == 0
+    assert quality["items"]["query"] == len(group["split/query"][:])
+    assert f"{quality['queries_alike']} of" in dataset.read_bytes("README.md").decode()
+    assert [row["hash"] is None for row in images.read_table("images.parquet").to_pylist()] == [False] * 12
     assert pixels.shape == (12, 96, 96, 3)
     assert sizes["N"] == len(items) == 12
     assert [described[row]["id"] for row in group["image_row"][:]] == [item["id"] for item in items]
@@ -106,34 +98,34 @@ def test_emoji(tmp_path, resources):
     assert set(words) == train
 
 
-def test_the_length_of_sequences_is_part_of_the_dataset(tmp_path, resources):
+def test_the_length_of_sequences_is_part_of_the_dataset(tmp_path):
     """Two words of each text in their order; another dataset than that of all of them."""
     entry = emoji_entry(tmp_path)
     entry = entry.model_copy(update={"text": entry.text.model_copy(update={"length": 2})})
-    _, short = build(entry, resources)
-    _, whole = build(emoji_entry(tmp_path), resources)
+    _, short = build(entry, RESOURCES)
+    _, whole = build(emoji_entry(tmp_path), RESOURCES)
     two, all_words = (zarr.open_group(d.zarr("dataset.zarr"), mode="r")["tokens"][:] for d in (short, whole))
     assert two.shape == (12, 2)
     assert np.array_equal(two, all_words[:, :2])
     assert short.ref.identity != whole.ref.identity
 
 
-def test_second_run_is_cached_and_a_label_rule_touches_the_dataset_only(tmp_path, resources):
+def test_second_run_is_cached_and_a_label_rule_touches_the_dataset_only(tmp_path):
     """The images of an entry do not depend on its label rules; the dataset does."""
     entry, store = emoji_entry(tmp_path), open_store()
-    images, dataset = build(entry, resources)
+    images, dataset = build(entry, RESOURCES)
     changed = entry.model_copy(update={"labels": entry.labels | {"fruit": {"tags": ["banana"]}}})
     assert artifacts.lookup(store, images_stage.target(changed)) == images.ref
     assert artifacts.lookup(store, dataset_stage.target(images.ref, entry)) == dataset.ref
     assert artifacts.lookup(store, dataset_stage.target(images.ref, changed)) is None
-    _, other = build(changed, resources)
+    _, other = build(changed, RESOURCES)
     assert other.ref.content != dataset.ref.content
 
 
-def test_limit_takes_whole_groups(tmp_path, resources):
+def test_limit_takes_whole_groups(tmp_path):
     """A trial of four records has both drawings of a concept, and a target of its own."""
     entry = emoji_entry(tmp_path)
-    records = list(record_stage.read(record_stage.request(entry, sources.paths(entry), 4)))
+    records = list(record_stage.read(entry, sources.paths(entry), 4))
     assert len(records) == 4
     assert len({record.group for record in records}) < 4
     assert images_stage.target(entry, 4).identity != images_stage.target(entry).identity
@@ -142,14 +134,14 @@ def test_limit_takes_whole_groups(tmp_path, resources):
 ROWS = [(f"{i}.png", f"word{i % 5} red", "a" if i % 2 else "b|c") for i in range(20)]
 
 
-def test_folder_with_one_corrupt_image(tmp_path, resources, monkeypatch):
+def test_folder_with_one_corrupt_image(tmp_path, monkeypatch):
     """The damaged item is put aside with its reason, and only it; counts unlike the entry's are told."""
     told: list[str] = []
     monkeypatch.setattr(sources._log, "warning", told.append)
     monkeypatch.setattr(rejections._log, "info", told.append)
     counts = {"records": 20, "items": 20, "labels": 3}
     entry = folder_entry(tmp_path, ROWS, broken=["3.png"], max_rejected=0.1, counts=counts)
-    images, dataset = build(entry, resources)
+    images, dataset = build(entry, RESOURCES)
     assert told == [
         "folder: 1 of 20 items left out: 1 damaged image",
         "folder, unlike its catalog entry: 19 items in place of 20; are its sources whole?",
@@ -164,13 +156,13 @@ def test_folder_with_one_corrupt_image(tmp_path, resources, monkeypatch):
     assert (pixels[4] == (255, 0, 0)).all()
 
 
-def test_too_many_damaged_items_stop_the_run(tmp_path, resources):
+def test_too_many_damaged_items_stop_the_run(tmp_path):
     """The default is 1 %; the message lists them and says what to do."""
     entry = folder_entry(tmp_path, ROWS, broken=["3.png"])
     with pytest.raises(
         ValueError, match=r"at least 1 of 20 items are unusable, more than 1%:\n  3\.png: .*\nmend them"
     ):
-        build(entry, resources)
+        build(entry, RESOURCES)
     assert artifacts.list_artifacts(open_store()) == []
 
 
@@ -184,16 +176,16 @@ def test_too_many_damaged_items_stop_the_run(tmp_path, resources):
     ],
 )
 def test_unfit_tables_are_refused_before_the_work(tmp_path, rows, message, monkeypatch):
-    """No cluster is started for a table that cannot give a dataset."""
-    monkeypatch.setattr(dask_cluster, "connect", None)
-    entry = folder_entry(tmp_path, rows)
+    """No process is started for a table that cannot give a dataset."""
+    monkeypatch.setattr(process_pool, "start", None)
+    entry = folder_entry(tmp_path, rows).model_copy(update={"unlabelled": "left out"})
     with pytest.raises(ValueError, match=message):
         build(entry, RESOURCES)
 
 
 def test_ids_that_occur_twice_are_refused(tmp_path, monkeypatch):
     """Those of the table's own column; several rows of one image without ids get a number."""
-    monkeypatch.setattr(dask_cluster, "connect", None)
+    monkeypatch.setattr(process_pool, "start", None)
     entry = folder_entry(tmp_path, ROWS)
     rows = "".join(f"{image},{text},{labels},same\n" for image, text, labels in ROWS)
     (tmp_path / "items.csv").write_text(f"image,text,labels,id\n{rows}")
@@ -201,10 +193,10 @@ def test_ids_that_occur_twice_are_refused(tmp_path, monkeypatch):
         build(entry, RESOURCES)
 
 
-def test_one_image_with_several_captions_is_decoded_once(tmp_path, resources):
+def test_one_image_with_several_captions_is_decoded_once(tmp_path):
     """Its items share a row of the images and a group, so they are on one side of the split."""
     entry = folder_entry(tmp_path, [*ROWS, *ROWS[:4]])
-    images, dataset = build(entry, resources)
+    images, dataset = build(entry, RESOURCES)
     assert zarr.open_group(images.zarr("images.zarr"), mode="r")["image"].shape[0] == 20
     group = zarr.open_group(dataset.zarr("dataset.zarr"), mode="r")
     assert group["image_row"][:].tolist() == [*range(20), 0, 1, 2, 3]
@@ -248,36 +240,36 @@ def test_a_folder_of_downloads_is_told_by_its_files(tmp_path, monkeypatch):
     assert sources.file_or_folder(folder) != before
 
 
-def test_finished_shards_are_taken_over(tmp_path, resources, monkeypatch):
+def test_finished_shards_are_taken_over(tmp_path, monkeypatch):
     """After a break only the missing shards are decoded, and the result is the undisturbed one."""
     monkeypatch.setattr(images_stage, "SHARD_BYTES", 96 * 96 * 3 * 4)
     entry, store = emoji_entry(tmp_path), open_store()
     target = images_stage.target(entry)
     mapped = []
 
-    def breaks(_client, function, parts, **options):
+    def breaks(_pool, function, parts, **options):
         mapped.append(len(parts))
         options["on_done"](parts[0], function(parts[0]))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(dask_cluster, "map_parts", breaks)
+        patch.setattr(ProcessPool, "map_parts", breaks)
         with pytest.raises(KeyboardInterrupt):
-            images_stage.make.compute(store, target, entry, None, resources)
+            images_stage.make.compute(store, target, entry, None, RESOURCES)
         with pytest.raises(KeyboardInterrupt):
-            images_stage.make.compute(store, target, entry, None, resources)
+            images_stage.make.compute(store, target, entry, None, RESOURCES)
     assert mapped == [3, 2]
-    resumed = images_stage.make.compute(store, target, entry, None, resources).ref
+    resumed = images_stage.make.compute(store, target, entry, None, RESOURCES).ref
     other = open_store(str(tmp_path / "other"))
-    assert images_stage.make.compute(other, target, entry, None, resources).ref == resumed
+    assert images_stage.make.compute(other, target, entry, None, RESOURCES).ref == resumed
     reading = artifacts.open_artifact(store, resumed)
-    assert json.loads(reading.read_bytes("logs/rows-0-4.json")) == {}
+    assert json.loads(reading.read_bytes("logs/rows-0-4.json"))["reasons"] == {}
     assert (
         np.asarray(zarr.open_group(reading.zarr("images.zarr"), mode="r")["image"]).any(axis=(1, 2, 3)).all()
     )
 
 
-def test_manual_sources_are_asked_for_and_then_read(tmp_path, resources):
+def test_manual_sources_are_asked_for_and_then_read(tmp_path):
     """Without them the message says where to put them; links there make the dataset, and change with it."""
     entry = catalog.load("mirflickr25k")
     split = {"query": 0.3, "validation": 0.3, "train": 1.0}
@@ -296,7 +288,7 @@ def test_manual_sources_are_asked_for_and_then_read(tmp_path, resources):
     for number in (1, 2, 3):
         Image.new("RGB", (9, 9), "red").save(found["photos"] / "mirflickr" / f"im{number}.jpg")
     before = images_stage.target(entry).identity
-    _, dataset = build(entry, resources)
+    _, dataset = build(entry, RESOURCES)
     items = dataset.read_table("items.parquet").to_pylist()
     assert [(item["id"], item["labels"]) for item in items] == [
         ("im1", ["sea"]),

@@ -1,4 +1,4 @@
-"""The loop over shards on a real Dask cluster: each part once, what was finished is not made again."""
+"""The loop over shards on real workers: each part once, what was finished is not made again."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import zarr
 
-from flows.experiment import Resources
+from flows.resources import Resources
 from flows.stages import arrays, parts
-from infra import artifacts, dask_cluster
+from infra import artifacts
 from infra.artifacts import Draft, Target
 from infra.storage import Store
+from infra.workers import worker_object
 
 TOTAL, ROWS = 20, 8
 TARGET = Target("images", "squares", config={})
@@ -39,14 +40,22 @@ def square(part: Part) -> int:
 
 def scaled(key: str, part: Part) -> int:
     """The same, times what every worker was given."""
-    return square(part) * dask_cluster.worker_object(key)
+    return square(part) * worker_object(key)
 
 
 def seven() -> int:
     return 7
 
 
-def make(draft: Draft, dask: str, *, fails: int | None = None, **options: Any) -> list[tuple[int, Any]]:
+@pytest.fixture(params=["processes", pytest.param("dask", marks=pytest.mark.slow)])
+def dask(request: pytest.FixtureRequest) -> str | None:
+    """No scheduler, so that processes of this machine make the parts; or that of a cluster."""
+    return None if request.param == "processes" else str(request.getfixturevalue("dask_scheduler"))
+
+
+def make(
+    draft: Draft, dask: str | None, *, fails: int | None = None, **options: Any
+) -> list[tuple[int, Any]]:
     """Make the artifact; the parts that were made now, with their results."""
     out = draft.zarr("squares.zarr")
     layout = {"chunks": (ROWS,), "compressors": arrays.COMPRESSORS}
@@ -62,7 +71,7 @@ def make(draft: Draft, dask: str, *, fails: int | None = None, **options: Any) -
     return made
 
 
-def test_every_part_is_made_and_the_array_is_whole(local_store: Store, dask: str) -> None:
+def test_every_part_is_made_and_the_array_is_whole(local_store: Store, dask: str | None) -> None:
     with artifacts.write(local_store, TARGET) as draft:
         assert sorted(make(draft, dask)) == [(0, 8), (8, 8), (16, 4)]
     reading = artifacts.open_artifact(local_store, draft.ref)
@@ -70,7 +79,7 @@ def test_every_part_is_made_and_the_array_is_whole(local_store: Store, dask: str
     assert squares.tolist() == [n * n for n in range(TOTAL)]
 
 
-def test_a_finished_part_is_not_made_again(local_store: Store, dask: str) -> None:
+def test_a_finished_part_is_not_made_again(local_store: Store, dask: str | None) -> None:
     """The second attempt makes the part that failed, and those that had not ended."""
     with (
         pytest.raises(ValueError, match="cannot be made") as failure,
@@ -84,6 +93,6 @@ def test_a_finished_part_is_not_made_again(local_store: Store, dask: str) -> Non
     assert len(again) < 3
 
 
-def test_workers_get_what_is_provided(local_store: Store, dask: str) -> None:
+def test_workers_get_what_is_provided(local_store: Store, dask: str | None) -> None:
     with artifacts.write(local_store, TARGET) as draft:
         assert sorted(make(draft, dask, work=scaled, provide=seven)) == [(0, 56), (8, 56), (16, 28)]

@@ -15,11 +15,13 @@ from safetensors.numpy import load
 from cmh import model
 from cmh.codes import hamming
 from cmh.data import schema
+from cmh.data.items import Items
 from cmh.evaluation import metrics, report, stable_metrics
 from cmh.hashing import encoding
 from cmh.training import solver
 from flows import preflight, search
-from flows.experiment import EvaluationSettings, Experiment, Resources, TrainingSettings
+from flows.experiment import EvaluationSettings, Experiment, TrainingSettings
+from flows.resources import Resources
 from flows.run import read_entry, resolve
 from flows.stages import encode, evaluate, precomputed, train
 from infra import artifacts
@@ -116,14 +118,14 @@ def test_epochs_do_not_matter_to_a_method_without_them(
 
 @pytest.mark.slow
 def test_the_report_names_both_kinds_of_database_codes(
-    local_store: Store, tmp_path: Path, entry: dict[str, Any], dask: str
+    local_store: Store, tmp_path: Path, entry: dict[str, Any]
 ) -> None:
     """MAP per modality and unified, as the library computes them from the same matrices."""
     wanted = experiment(tmp_path, entry)
     features, dataset = prepared(local_store, wanted)
     made = trained(local_store, wanted, dataset, features)
     target = encode.target(made, dataset, features)
-    resources = Resources(threads=1, dask=dask)
+    resources = Resources(threads=1)
     codes = encode.make.compute(local_store, target, made, dataset, features, features, resources).ref
     aims = EvaluationSettings(bits=(16,))
     done = evaluate.make.compute(
@@ -145,7 +147,7 @@ def test_the_report_names_both_kinds_of_database_codes(
 
 @pytest.mark.slow
 def test_real_valued_embeddings_go_all_the_way(
-    local_store: Store, tmp_path: Path, entry: dict[str, Any], dask: str
+    local_store: Store, tmp_path: Path, entry: dict[str, Any]
 ) -> None:
     """A method with phases trains on such data; the report is by cosine and says so; a search is refused."""
     entry["split"] = {"published": True, "validation": 0.2}
@@ -154,7 +156,7 @@ def test_real_valued_embeddings_go_all_the_way(
     features, dataset = prepared(local_store, wanted)
     made = trained(local_store, wanted, dataset, features)
     target = encode.target(made, dataset, features)
-    resources = Resources(threads=1, dask=dask)
+    resources = Resources(threads=1)
     codes = encode.make.compute(local_store, target, made, dataset, features, features, resources).ref
     aims = EvaluationSettings(bits=(8, 16))
     done = evaluate.make.compute(
@@ -209,3 +211,40 @@ def test_no_validation_items_is_said_before_training(
     _, dataset = prepared(local_store, wanted)
     with pytest.raises(ValueError, match=r"small has no validation items.* a larger share `validation`"):
         preflight.check_dataset(local_store, dataset, resolve(wanted))
+
+
+def test_noise_is_in_the_labels_of_training_alone(
+    local_store: Store, tmp_path: Path, entry: dict[str, Any]
+) -> None:
+    """Another dataset and model; queries, database and validation keep their labels; card and page say it."""
+    entry["split"] = {"published": True, "validation": 0.2}
+    clean = experiment(tmp_path, entry, "scm")
+    noisy = clean.model_copy(update={"label_noise": 0.5})
+    features, dataset = prepared(local_store, clean)
+    same_features, other = prepared(local_store, noisy)
+    assert same_features == features
+    assert other.name == "small-noise50"
+    held, changed = (
+        zarr.open_group(artifacts.open_artifact(local_store, ref).zarr("dataset.zarr"), mode="r")
+        for ref in (dataset, other)
+    )
+    label_NL, train_NL = schema.array(changed, "label")[:], schema.array(changed, "train_label")[:]
+    assert np.array_equal(label_NL, schema.array(held, "label")[:])
+    train_rows = schema.array(changed, "split/train")[:]
+    differs = np.flatnonzero((label_NL != train_NL).any(axis=1))
+    assert len(differs) == len(train_rows) // 2
+    assert np.isin(differs, train_rows).all()
+    read = artifacts.open_artifact(local_store, other)
+    assert read.read_json("quality.json")["label_noise"]["items"] == len(differs)
+    card = read.read_bytes("README.md").decode()
+    assert f"{len(differs)} training items have a wrong label on purpose" in card
+
+    made = trained(local_store, noisy, other, features)
+    model_read = artifacts.open_artifact(local_store, made)
+    assert "Trained on wrong labels on purpose" in model_read.read_bytes("README.md").decode()
+    rows = Items((TRAIN.image[0][train_rows],), TRAIN.text[train_rows], train_NL[train_rows], train_rows)
+    method = shallow.build("scm", rows)
+    solver.fit(method, rows, seed=4)
+    learnt = model.load(model_read.local()).method
+    for name, expected in method.state_dict().items():
+        np.testing.assert_allclose(learnt.state_dict()[name], expected, err_msg=name)

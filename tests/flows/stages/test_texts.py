@@ -53,7 +53,7 @@ def test_texts_become_features(run: Called, workspace: Workspace, weights: Path)
         after["text"][:], clip.load_text(weights).features(written), rtol=1e-3, atol=1e-5
     )
     assert "tokens" not in after
-    for name in set(schema.DATASET) - {"text", "tokens"}:
+    for name in {name for name in schema.DATASET if name in before} - {"text", "tokens"}:
         np.testing.assert_array_equal(after[name][:], before[name][:])
 
     trained = model.load(opened["model"].local())

@@ -1,6 +1,8 @@
 """Small data sets in the folders and file names of their publishers; every photo is the bytes of its name."""
 
 import json
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -85,3 +87,30 @@ def iaprtc12(folder: Path) -> dict[str, Path]:
             {"00/labels.txt": "1\t1\t120\n1\t2\t7\n1\t3\t120\n2\t1\t7\n", "00/features.txt": "x"},
         ),
     }
+
+
+def _named(number: int) -> bytes:
+    return f"photo {number}".encode()
+
+
+def mirflickr_at_size(folder: Path, labels: Sequence[str], photo: Callable[[int], bytes] = _named) -> None:
+    """25,000 photos, zipped as published: 24,581 have a label, and 20,015 of these a tag of 20 photos.
+
+    labels: potential and relevant ones; the relevant ones are of every second photo of the potential one.
+    """
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(folder / "mirflickr25k.zip", "w") as archive:
+        for number in range(1, 25_001):
+            archive.writestr(f"mirflickr/im{number}.jpg", photo(number))
+            tag = f"tag{number % 1000}" if number <= 20_015 else f"rare{number}" if number % 2 else ""
+            archive.writestr(f"mirflickr/meta/tags/tags{number}.txt", f"{tag}\n")
+    potential = [label for label in labels if not label.endswith("_r1")]
+    shown: dict[str, list[int]] = {label: [] for label in labels}
+    for number in range(1, 24_582):
+        label = potential[number % len(potential)]
+        shown[label].append(number)
+        if f"{label}_r1" in shown and number // len(potential) % 2:
+            shown[f"{label}_r1"].append(number)
+    with zipfile.ZipFile(folder / "mirflickr25k_annotations_v080.zip", "w") as archive:
+        for label, numbers in shown.items():
+            archive.writestr(f"{label}.txt", "".join(f"{number}\n" for number in numbers))

@@ -65,7 +65,7 @@ def test_records_of_a_small_set(tmp_path, name, pack):
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_catalog_gives_what_the_reader_reads(tmp_path, name):
     """The entry's sources are those of the small set, and its options those that the reader is given here."""
-    (entry,) = (e for e in map(catalog.load, catalog.available()) if e.reader == name)
+    entry = next(e for e in map(catalog.load, catalog.available()) if e.reader == name)
     assert entry.sources.keys() == getattr(published, name)(tmp_path).keys()
     assert entry.options.keys() == OPTIONS[name].keys()
     assert {source.kind for source in entry.sources.values()} == {"manual"}
@@ -179,3 +179,73 @@ def test_the_concepts_of_nuswide_are_the_21_most_frequent():
     frequent = {number for number, _ in Counter(n for of_one in shown for n in of_one).most_common(21)}
     assert sorted(names[number] for number in frequent) == catalog.load("nuswide").options["concepts"]
     assert sum(not frequent.isdisjoint(of_one) for of_one in shown) == 195_834
+
+
+def test_photos_without_tags_are_kept_where_a_protocol_does(tmp_path):
+    """MIRFlickr's fourth photo, whose only tag does not count; stricter lists are labels of their own."""
+    sources = published.mirflickr(tmp_path)
+    options = OPTIONS["mirflickr"] | {"untagged": "none", "labels": ["plant_life", "sea", "sea_r1"]}
+    records = {r.id: r for r in readers.load("mirflickr").read(sources, options)}
+    assert records["im4"].text == "none"
+    assert records["im5"].traits["labels"] == ("sea_r1",)
+
+
+def test_order_of_names_as_text(tmp_path):
+    """Photo 10 before photo 2, as code that sorts file names has it."""
+    sources = published.mirflickr(tmp_path)
+    published.write(
+        sources["photos"], {"mirflickr/im10.jpg": "photo 10", "mirflickr/meta/tags/tags10.txt": "sea\n"}
+    )
+    published.write(sources["annotations"], {"sea.txt": "1\n2\n3\n10\n"})
+    records = readers.load("mirflickr").read(sources, OPTIONS["mirflickr"] | {"order": "text"})
+    assert [record.id for record in records] == ["im1", "im10", "im2", "im3"]
+
+
+def test_nuswide_of_a_flat_folder_with_all_tags(tmp_path):
+    """Photos by their names alone; tags beyond the 1,000; a word for those without any."""
+    sources = published.nuswide(tmp_path)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in sources["photos"].rglob("*.jpg"):
+        shutil.copy(path, flat / path.name)
+    options = OPTIONS["nuswide"] | {"tags": "all", "untagged": "123456", "flat": True}
+    names = [f"x\\{number:04}_{number + 10}.jpg" for number in range(1, 6)]
+    published.write(sources["lists"], {
+        "ImageList/Imagelist.txt": "".join(f"{name}\n" for name in names),
+        "NUS_WID_Tags/All_Tags.txt": "11 bear odd\n12\n13 sky\n14\n15 bear\n",
+    })  # fmt: skip
+    records = list(readers.load("nuswide").read({**sources, "photos": flat}, options))
+    assert [record.text for record in records] == ["bear odd", "sky", "123456", "bear"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "a.jpg#0\tA dog .\na.jpg#1\tThe dog .\nb.jpg#0\tA cat .\n",
+        "image,caption\na.jpg,A dog .\na.jpg,The dog .\nb.jpg,A cat .\n",
+        "image_name| comment_number| comment\na.jpg| 0| A dog .\na.jpg| 1   The dog .\nb.jpg| 0| A cat .\n",
+    ],
+    ids=["token", "captions.txt", "results.csv"],
+)
+def test_lists_of_captions(tmp_path, lines):
+    """As Flickr8k, Flickr30k and their copies have them; one line of results.csv lacks its second bar."""
+    published.write(tmp_path, {"images/a.jpg": "a", "images/b.jpg": "b", "captions": lines})
+    sources = {"images": tmp_path / "images", "captions": tmp_path / "captions"}
+    records = list(readers.load("captions").read(sources, {}))
+    assert [(r.id, r.image_name, r.text) for r in records] == [
+        ("a.jpg#0", "a.jpg", "A dog ."), ("a.jpg#1", "a.jpg", "The dog ."), ("b.jpg#0", "b.jpg", "A cat ."),
+    ]  # fmt: skip
+
+
+def test_chinese_captions(tmp_path):
+    """Flickr8k-CN's lines; another form is refused with its line."""
+    lines = "a.jpg#zhc#0 穿着粉红色连衣裙的孩子。\na.jpg#zhc#1 一个女孩。\n"
+    published.write(tmp_path, {"images/a.jpg": "a", "captions": lines})
+    sources = {"images": tmp_path / "images", "captions": tmp_path / "captions"}
+    assert [r.text for r in readers.load("captions").read(sources, {})] == [
+        "穿着粉红色连衣裙的孩子。",
+        "一个女孩。",
+    ]
+    published.write(tmp_path, {"captions": lines + "nothing\n"})
+    with pytest.raises(ValueError, match="line 3: expected <photo>#<number>"):
+        list(readers.load("captions").read(sources, {}))

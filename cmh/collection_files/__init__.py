@@ -1,0 +1,1 @@
+"""The files of a collection: what is in the folder, and how it changes in one step."""

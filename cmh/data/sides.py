@@ -1,0 +1,5 @@
+"""The two modalities."""
+
+from typing import Literal
+
+Side = Literal["image", "text"]

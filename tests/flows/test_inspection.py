@@ -1,0 +1,117 @@
+"""`cmh inspect`: what it says of good data, and of ten kinds of damage, before anything runs."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows import own_data
+from flows.experiment import Experiment
+from flows.run import resolve
+from infra.storage import Store
+from tests import damaged
+from tests.cmh.data.readers import forms as made
+from tests.flows.command_line import cmh
+
+SAID = {  # damage → exit status, what is said
+    "truncated": (1, r"03.jpg  +image cannot be decoded|truncated"),
+    "wrong_suffix": (0, "1 named .jpg, but is PNG: read by content, such as 03.jpg"),
+    "cmyk": (0, "1 CMYK: converted to RGB without a colour profile, such as 03.jpg"),
+    "sixteen_bits": (0, "1 16 bits of grey: scaled to 8, such as 03.jpg"),
+    "animated": (0, "1 animated: only its first picture is read, such as 03.jpg"),
+    "zero_bytes": (1, "at least 1 of 40 items are unusable, more than 1%"),
+    "turned": (0, "1 turned by EXIF: read as it is shown, such as 03.jpg"),
+    "missing_label_row": (2, "line 6: 2 fields for 3 columns"),
+    "wrong_height": (2, r"different numbers of rows \(image 40, text 40, labels 39\)"),
+    "double_id": (1, "1 id.s. occur twice, such as 7"),
+}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return damaged.make(tmp_path_factory.mktemp("good") / "data")
+
+
+def test_what_is_said_of_good_data(good: Path, cmh_home: Path) -> None:
+    """Form, columns, counts, pairs, labels, images, doubles, the split, and the command to go on with."""
+    said = cmh("inspect", good)
+    assert said.status == 0, said.err
+    for line in (
+        "a table of items and a folder of images",
+        "40 items, 40 images, 40 groups, 4 labels, 0 items without a label",
+        "looked at all; 0 cannot be used",
+        "40 JPEG RGB",
+        "drawn: by groups, query 0.15",
+        f"cmh run {good} --bits 16 --evaluation.bits 16 --training.batch-size 16",
+    ):
+        assert line in said.out
+    assert not (cmh_home / "store").exists()  # nothing is written
+
+
+@pytest.mark.parametrize("damage", damaged.DAMAGES)
+def test_what_is_said_of_damage(damage: str, tmp_path: Path, cmh_home: Path) -> None:
+    """By name, with what a run would do; the exit status says whether it would stop."""
+    damaged.DAMAGES[damage](damaged.make(tmp_path / "data"))
+    said = cmh("inspect", tmp_path / "data")
+    status, message = SAID[damage]
+    assert said.status == status, said.out + said.err
+    assert re.search(message, said.out + said.err), said.out + said.err
+
+
+def test_other_columns_are_named_in_the_command(tmp_path: Path, cmh_home: Path) -> None:
+    """What was needed to understand the table is part of what to go on with."""
+    path = made.tsv_of_other_names(tmp_path / "x", made.items(40))
+    refused = cmh("inspect", path)
+    assert refused.status == 2
+    assert "it has path, title, tags" in refused.err
+    said = cmh("inspect", path, "--columns", "image=path,text=title,labels=tags")
+    assert f"cmh run {path} --columns image=path,text=title,labels=tags" in said.out
+    assert [line.split() for line in said.out.splitlines() if line.startswith("Tags ")] == [
+        ["Tags", "labels"]
+    ]
+
+
+def test_what_programs_get(good: Path, cmh_home: Path) -> None:
+    """One JSON object with the same parts."""
+    found = json.loads(cmh("inspect", good, "--json").out)
+    assert set(found) == {"sections", "refusals", "command"}
+    assert {row["column"]: row["read as"] for row in found["sections"]["Columns"]["rows"]} == {
+        "image": "image", "text": "text", "labels": "labels",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_data_in_a_bucket(good: Path, s3_store: Store) -> None:
+    """Copied, and looked at as if it lay here; the command to go on names the bucket."""
+    for path in good.rglob("*.*"):
+        s3_store.write_bytes(path.relative_to(good).as_posix(), path.read_bytes())
+    said = cmh("inspect", s3_store.url)
+    assert said.status == 0, said.out + said.err
+    assert "40 items, 40 images" in said.out
+    assert f"cmh run {s3_store.url} --bits 16" in said.out
+    table = f"{s3_store.url}/items.csv"
+    said = cmh("inspect", table, "--images", f"{s3_store.url}/photos")
+    assert f"cmh run --images {s3_store.url}/photos --items {table}" in said.out
+    refused = cmh("inspect", f"{s3_store.url}/nothing")
+    assert "no such object, and nothing below it" in refused.err
+
+
+def test_features_of_one_label_go_on(tmp_path: Path, cmh_home: Path) -> None:
+    """With the method of own data, which needs no labels."""
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.random((60, 8), np.float32) for name in ("image", "text")}
+    np.savez(tmp_path / "f.npz", labels=np.ones((60, 1), np.uint8), **arrays)
+    said = cmh("inspect", tmp_path / "f.npz")
+    assert f"cmh run {tmp_path / 'f.npz'}" in said.out, said.out + said.err
+
+
+def test_data_without_labels_goes_on(tmp_path: Path, cmh_home: Path) -> None:
+    """The method of own data learns from pairs."""
+    items = [item._replace(labels=()) for item in made.items(60)]
+    path = made.csv_folder(tmp_path / "x", items)
+    said = cmh("inspect", path)
+    assert said.status == 0, said.out
+    assert f"cmh run {path}" in said.out
+    assert resolve(Experiment(dataset=str(path))).experiment.method == own_data.METHOD
