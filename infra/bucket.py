@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -128,10 +128,17 @@ def _is_same(local: Path, entry: Entry) -> bool:
 
 def _remove_others(folder: Path, prefix: str, entries: Mapping[str, Entry]) -> None:
     """Remove what the bucket no longer has, so that the copy is what the bucket is."""
-    for root, _, names in os.walk(folder / prefix):
+    above = folder
+    for name in Path(prefix).parts:
+        above /= name
+        if above.is_file() and above.relative_to(folder).as_posix() not in entries:
+            above.unlink()  # was an object, and others are below its name now
+    for root, _, names in os.walk(folder / prefix, topdown=False):
         for local in (Path(root, name) for name in names):
             if local.relative_to(folder).as_posix() not in entries:
                 local.unlink()
+        with suppress(OSError):  # it holds something
+            os.rmdir(root)
 
 
 @contextmanager

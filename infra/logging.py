@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from rich.console import Console
@@ -58,9 +59,8 @@ _SECRET_VARIABLES = (
 
 
 _places: dict[str, str] = {}
-_circumstances: dict[
-    str, Any
-] = {}  # of the process, not of a thread: those that watch and renew tell them, too
+_circumstances: dict[str, Any] = {}  # of the process: threads that watch and renew tell them, too
+_of_thread: ContextVar[dict[str, Any] | None] = ContextVar("circumstances", default=None)
 
 
 def note_place(engine: str, place: str) -> None:
@@ -85,9 +85,23 @@ def within(**facts: Any) -> Iterator[None]:
         _circumstances.update(before)
 
 
+@contextmanager
+def working_for(circumstances: dict[str, Any]) -> Iterator[None]:
+    """Have every JSON line that this thread logs within the block tell these facts, and no others.
+
+    A worker may work for several runs at the same time, each in a thread of its own.
+    """
+    token = _of_thread.set(circumstances)
+    try:
+        yield
+    finally:
+        _of_thread.reset(token)
+
+
 def circumstances() -> dict[str, Any]:
     """Return the facts of the blocks around, to go with work to another process."""
-    return dict(_circumstances)
+    mine = _of_thread.get()
+    return dict(_circumstances if mine is None else mine)
 
 
 def mask(text: str) -> str:
@@ -135,7 +149,7 @@ class _Formatter(logging.Formatter):
         trace = self.formatException(record.exc_info) if record.exc_info else ""
         if self.as_json:
             entry = {"time": moment, "level": record.levelname, "logger": record.name}
-            entry |= {"message": record.getMessage(), "host": _HOST, "pid": record.process} | _circumstances
+            entry |= {"message": record.getMessage(), "host": _HOST, "pid": record.process} | circumstances()
             entry |= fields | ({"traceback": trace} if trace else {})
             return json.dumps({key: _masked_value(key, value) for key, value in entry.items()}, default=str)
         head = f"{moment} {record.levelname} {record.name}: " if self.with_time else ""

@@ -96,7 +96,7 @@ def loaded_objects() -> set[str]:
 def call_within(circumstances: dict[str, Any], function: Callable[[Part], Result], part: Part) -> Result:
     """Return function(part) on this worker, whose log lines then tell the circumstances of whoever asked."""
     logging.set_up_worker()
-    with logging.within(**circumstances):
+    with logging.working_for(circumstances):
         return function(part)
 
 

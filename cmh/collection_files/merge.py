@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cmh.collection_files import changes, manifest, uploads
 from cmh.collection_files.manifest import Contents
@@ -75,9 +77,9 @@ def _check_unchanged(folders: Sequence[Path], all_contents: Sequence[Contents]) 
 
 def _fill(draft: Path, folders: Sequence[Path], all_contents: Sequence[Contents]) -> None:
     seen: set[str] = set()
-    own, parts = None, []
+    own, parts, of_each = None, [], []
     for folder, contents in zip(reversed(folders), reversed(all_contents), strict=True):
-        here = set()
+        here: set[str] = set()
         for part in reversed(contents.parts):
             items = _renamed(read_items(folder, contents, part), contents, all_contents[0])
             here |= set(items.names)
@@ -85,12 +87,15 @@ def _fill(draft: Path, folders: Sequence[Path], all_contents: Sequence[Contents]
             if kept.names:
                 parts.append(kept)
         seen |= here
+        of_each.append(here)
     result = manifest.read(draft)
     for items in reversed(parts):
         result = changes.add_part(
             draft, result, items.codes_NP, items.names, items.files, items.embeddings_NK, texts=items.texts
         )
-    for folder, contents in zip(folders, all_contents, strict=True):
+    for folder, contents, here in zip(folders, all_contents, reversed(of_each), strict=True):
+        if own is not None:  # an item's columns go with it: those of one that is replaced do not stay
+            own = own.filter(pc.invert(pc.is_in(own["name"], value_set=pa.array(sorted(here), pa.string()))))
         table = changes.read_columns(folder, contents)
         if table is not None:
             names = [_name(name, contents, all_contents[0]) for name in table["name"].to_pylist()]

@@ -5,6 +5,8 @@ import hashlib
 import hmac
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.cookies import CookieError, SimpleCookie
 
 from fastapi import HTTPException
@@ -47,6 +49,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
+        self._bodies = _Bodies(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -69,7 +72,8 @@ class Guard:
             if refusal := self._refusal(scope):
                 await refusal(scope, receive, answer)
             else:
-                await self._app(scope, _Body(receive, scope, self._settings).receive, answer)
+                with self._bodies.one(receive, scope) as body:
+                    await self._app(scope, body.receive, answer)
         except ClientDisconnect:
             pass
         except Exception:
@@ -112,11 +116,34 @@ class Guard:
         log.log(logging.DEBUG if quiet else logging.INFO, "request", extra={"fields": fields})
 
 
+class _Bodies:
+    """The bodies of all requests at the same time, which may not hold more than the settings say."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._held = settings, 0
+
+    @contextmanager
+    def one(self, receive: Receive, scope: Scope) -> Iterator["_Body"]:
+        """Yield the body of one request; with the block ends what it holds."""
+        body = _Body(receive, scope, self._settings, self._hold)
+        try:
+            yield body
+        finally:
+            self._held -= body.bytes
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > self._settings.bodies * self._settings.body_bytes:
+            raise HTTPException(503, "too many large requests come at once; try again", {"retry-after": "1"})
+
+
 class _Body:
     """The body of a request, which may not be larger or come slower than the settings say."""
 
-    def __init__(self, receive: Receive, scope: Scope, settings: Settings) -> None:
-        self._receive, self._settings, self._bytes = receive, settings, 0
+    def __init__(
+        self, receive: Receive, scope: Scope, settings: Settings, hold: Callable[[int], None]
+    ) -> None:
+        self._receive, self._settings, self._hold, self.bytes = receive, settings, hold, 0
         self._until, self._whole = time.monotonic() + settings.seconds, False
         length = Headers(scope=scope).get("content-length", "")
         self._told = int(length) if length.isascii() and length.isdecimal() else 0
@@ -125,7 +152,7 @@ class _Body:
         """Return the next message.
 
         Raises:
-            HTTPException: 413 or 408.
+            HTTPException: 413, 408 or 503.
         """
         if self._whole:
             return await self._receive()
@@ -134,9 +161,11 @@ class _Body:
             message = await asyncio.wait_for(self._receive(), self._until - time.monotonic())
         except TimeoutError:
             raise HTTPException(408, f"the body took more than {self._settings.seconds:g} s") from None
-        self._bytes += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self.bytes += size
+        self._hold(size)
         self._whole = not message.get("more_body", False)
-        self._check_size(self._bytes)
+        self._check_size(self.bytes)
         return message
 
     def _check_size(self, size: int) -> None:

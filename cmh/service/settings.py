@@ -13,6 +13,7 @@ class Settings:
     token: str | None = None  # None: whoever reaches the port may ask
     hosts: frozenset[str] | None = LOOPBACK  # names by which it may be called; None: any
     body_bytes: int = 32 << 20  # of a request
+    bodies: float = 8  # how many of the largest all requests may hold together that are not answered yet
     seconds: float = 20.0  # until a request has its body and its answer
     waiting: int = 256  # queries before the model; decodings before the image reader
     batch: int = 64  # queries that are encoded together
@@ -31,6 +32,7 @@ class Settings:
             )
         for what, number in (
             ("the largest body of a request, in bytes,", self.body_bytes),
+            ("the number of largest bodies at the same time", self.bodies),
             ("the time for a request, in seconds,", self.seconds),
             ("the queue, in queries,", self.waiting),
             ("the number of queries that are encoded together", self.batch),

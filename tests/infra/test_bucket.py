@@ -43,6 +43,20 @@ def test_the_copy_is_what_the_bucket_is(photos: Store) -> None:
     assert "new.jpg" not in held(bucket.here(Path(place)))
 
 
+def test_an_object_becomes_a_folder_and_a_folder_an_object(photos: Store) -> None:
+    """Below the prefix that is copied, and at it."""
+    place = f"{photos.url}/photos"
+    bucket.here(Path(place))
+    bucket.here(Path(f"{photos.url}/items.csv"))
+    for old, new in (("photos/a.jpg", "photos/a.jpg/x.jpg"), ("photos/sub/b.jpg", "photos/sub"),
+                     ("items.csv", "items.csv/part.csv")):  # fmt: skip
+        photos.delete(old)
+        photos.write_bytes(new, new.encode())
+    bucket.copy.cache_clear()
+    assert held(bucket.here(Path(place))) == {"a.jpg/x.jpg": b"photos/a.jpg/x.jpg", "sub": b"photos/sub"}
+    assert held(bucket.here(Path(f"{photos.url}/items.csv"))) == {"part.csv": b"items.csv/part.csv"}
+
+
 def test_folders_of_the_console_are_passed_over(photos: Store, caplog: pytest.LogCaptureFixture) -> None:
     """Empty objects whose names end in a slash; nothing is said of them."""
     fs = s3fs.S3FileSystem(use_listings_cache=False)

@@ -13,18 +13,20 @@ import pytest
 
 from infra import logging as cmh_logging
 from infra.logging import mask, progress, set_up
+from infra.workers import call_within
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    """The root logger as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    """The loggers as they were."""
+    loggers = [logging.getLogger(name) for name in (None, *cmh_logging.OWN)]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.mark.parametrize(
@@ -165,3 +167,27 @@ def test_what_a_block_tells_ends_with_it(capsys: pytest.CaptureFixture[str]) -> 
     assert (outer["run"], outer["stage"]) == ("b", "images")
     assert "run" not in after
     assert {"time", "level", "logger", "message", "host", "pid"} == after.keys()
+
+
+def test_threads_of_a_worker_tell_what_each_works_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of two threads overlap, as those of two runs do on one of somebody's Dask workers."""
+    monkeypatch.setenv("CMH_LOG", "json")
+    cmh_logging.set_up_worker()
+    log = logging.getLogger("cmh.work")
+    both = threading.Barrier(2, timeout=20)
+
+    def work(part: str) -> None:
+        both.wait()
+        log.info(part)
+        both.wait()
+
+    calls = [({"run": run}, work, run) for run in ("a", "b")]
+    threads = [threading.Thread(target=call_within, args=one) for one in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert sorted((line["message"], line["run"]) for line in lines) == [("a", "a"), ("b", "b")]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cmh.collection_files import changes, manifest, merge, uploads
@@ -82,3 +83,23 @@ def test_a_source_that_changes_while_it_is_merged(tmp_path: Path, monkeypatch: p
     with pytest.raises(ValueError, match="b/own was changed while it was merged; run it again"):
         merge.merge(folders, tmp_path / "all")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".all-merging", "a", "b"]
+
+
+def test_columns_go_with_the_item_that_stays(tmp_path: Path) -> None:
+    """The last one's columns count, also where it has none; those of other items are kept."""
+    folders = two(tmp_path)
+    changes.set_columns(
+        folders[0],
+        manifest.read(folders[0]),
+        pa.table({"name": ["upload:both", "upload:only 0"], "year": [1, 2]}),
+    )
+    changes.set_columns(
+        folders[1], manifest.read(folders[1]), pa.table({"name": ["upload:only 1"], "year": [3]})
+    )
+    merged = merge.merge(folders, tmp_path / "all")
+    table = changes.read_columns(tmp_path / "all", merged)
+    assert table is not None
+    assert sorted(zip(*table.to_pydict().values(), strict=True)) == [
+        ("upload:only 0", 2),
+        ("upload:only 1", 3),
+    ]

@@ -167,6 +167,35 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     assert time.monotonic() - began < 2
 
 
+def test_bodies_are_bounded_together() -> None:
+    """Each is within the limit of one; what is too much at the same time is let in afterwards."""
+
+    async def ask() -> list[tuple[int, bytes]]:
+        guard, goes_on = guarded(Settings(body_bytes=100, bodies=1.5)), asyncio.Event()
+        pieces = iter([b"a" * 90, b""])
+
+        async def slow() -> dict[str, Any]:
+            piece = next(pieces)
+            if not piece:
+                await goes_on.wait()
+            return {"type": "http.request", "body": piece, "more_body": bool(piece)}
+
+        async def whole() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"a" * 90, "more_body": False}
+
+        held = asyncio.create_task(call(guard, "POST", "/read", slow))
+        await asyncio.sleep(0.05)  # it has its first piece
+        refused = await call(guard, "POST", "/read", whole)
+        goes_on.set()
+        return [await held, refused, await call(guard, "POST", "/read", whole)]
+
+    held, refused, after = asyncio.run(ask())
+    assert (held[0], held[1]) == (200, b"90")
+    assert refused[0] == 503
+    assert b"at once" in refused[1]
+    assert after[0] == 200
+
+
 def test_a_failure_is_said_without_its_details() -> None:
     """Which are in the log."""
 
