@@ -104,6 +104,11 @@ def read(file: Path) -> tuple[Recipe, ...]:
     return found.recipes
 
 
+def dataset_of(file: Path) -> str:
+    """Return the dataset that the recipes of a file, which was read, were found on."""
+    return str(yaml_files.read(file)["dataset"])
+
+
 def find(file: Path, method: str, images: str, texts: str) -> Recipe:
     """Return a file's recipe for a method on these features.
 
@@ -143,7 +148,7 @@ def kept(file: Path, dataset: str) -> tuple[Recipe, ...]:
     if not file.exists():
         return ()
     found = read(file)
-    if (there := yaml_files.read(file)["dataset"]) != dataset:
+    if (there := dataset_of(file)) != dataset:
         raise CatalogError(f"{file} holds recipes of {there}, not of {dataset}; name another file")
     return found
 

@@ -129,7 +129,7 @@ def _entry(wanted: Comparison, dataset: str) -> catalog.Entry:
 
 def _check_budgets(runs: list[Run]) -> None:
     """Refuse tuned recipes of unlike budgets: the order of methods would be that of the budgets."""
-    tuned = [(run, run.budget) for run in runs if run.budget is not None]
+    tuned = [(run, run.tuned.recipe.budget) for run in runs if run.tuned is not None]
     for what in ("trials", "epochs"):  # shallow methods have no epochs
         given = {getattr(budget, what): run for run, budget in tuned if getattr(budget, what) is not None}
         if len(given) > 1:

@@ -16,11 +16,10 @@ from cmh.networks import backbones
 from cmh.networks.text_encoders import WORDS
 from cmh.training import trainer
 from data_catalog import catalog
-from data_catalog.recipes import Budget
 from flows import own_data, start_models, tuned_recipes
 from flows.experiment import Experiment, TextSettings
 from flows.start_models import StartModel
-from flows.tuned_recipes import Read
+from flows.tuned_recipes import Read, Tuned
 from infra import bucket
 
 
@@ -35,7 +34,7 @@ class Run:
     trainer_config: trainer.Config
     text: TextSettings  # what is read of texts, where the experiment leaves it to the method too
     read: Read  # of images and texts, in words
-    budget: Budget | None  # of the tuned recipe, whose settings are in the experiment; None: short or paper
+    tuned: Tuned | None  # the recipe whose settings are in the experiment; None: short or paper
     start: StartModel | None = None  # the model whose weights training starts from
 
     @property
@@ -46,7 +45,10 @@ class Run:
     @property
     def recipe(self) -> str:
         """Where its settings come from: short, paper, or tuned and with which budget."""
-        return self.experiment.recipe if self.budget is None else f"tuned, {self.budget}"
+        if self.tuned is None:
+            return self.experiment.recipe
+        elsewhere = "" if self.tuned.dataset == self.entry.source_name else f" on {self.tuned.dataset}"
+        return f"tuned{elsewhere}, {self.tuned.recipe.budget}"
 
     @property
     def method(self) -> type[Method]:
@@ -95,9 +97,9 @@ def resolve(experiment: Experiment, entry: catalog.Entry | None = None) -> Run:
     entry = entry or read_entry(experiment)
     text = _text(experiment, entry)
     read = tuned_recipes.read_by(experiment.backbone, text, readers.brings_features(entry.reader))
-    recipe = tuned_recipes.find(experiment, entry, read)
-    if recipe is not None:
-        experiment = tuned_recipes.put_in(experiment, recipe)
+    tuned = tuned_recipes.find(experiment, entry, read)
+    if tuned is not None:
+        experiment = tuned_recipes.put_in(experiment, tuned.recipe)
     training = experiment.training.model_dump() | {"prefixes": experiment.training.weights}
     config = experiment.config
     reads_maps = methods.load(experiment.method).reads_maps(config)
@@ -109,7 +111,7 @@ def resolve(experiment: Experiment, entry: catalog.Entry | None = None) -> Run:
         trainer_config=trainer.Config(seed=experiment.seed, **training),
         text=text,
         read=read,
-        budget=None if recipe is None else recipe.budget,
+        tuned=tuned,
         start=None if experiment.start_from is None else start_models.find(experiment.start_from),
     )
 

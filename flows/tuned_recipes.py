@@ -4,6 +4,7 @@ A recipe only names settings, so a run with it and a run with the same settings 
 same artifacts.
 """
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from data_catalog import recipes
 from data_catalog.entries import Entry
 from data_catalog.recipes import Recipe
 from flows.experiment import BackboneSettings, Experiment, TextSettings
+
+_log = logging.getLogger(__name__)
 
 
 class Read(NamedTuple):
@@ -31,9 +34,17 @@ def read_by(backbone: BackboneSettings, text: TextSettings, brings_features: boo
     return Read(f"{backbone.name}{weights}, {how}, {backbone.image_size} px", f"{text.name or WORDS}{words}")
 
 
-def find(experiment: Experiment, entry: Entry, read: Read) -> Recipe | None:
+class Tuned(NamedTuple):
+    """A recipe, and the dataset that it was found on."""
+
+    recipe: Recipe
+    dataset: str
+
+
+def find(experiment: Experiment, entry: Entry, read: Read) -> Tuned | None:
     """Return the tuned recipe that an experiment names; None where it names short or paper.
 
+    A file may hold recipes of another dataset; the log and the run's recipe say so.
     With wrong labels on purpose, `tuned` are those that were found with the right ones.
 
     Raises:
@@ -42,7 +53,10 @@ def find(experiment: Experiment, entry: Entry, read: Read) -> Recipe | None:
     if experiment.recipe in ("short", "paper"):
         return None
     file = recipes.path(entry.source_name) if experiment.recipe == recipes.TUNED else Path(experiment.recipe)
-    return recipes.find(file, experiment.method, *read)
+    found = Tuned(recipes.find(file, experiment.method, *read), recipes.dataset_of(file))
+    if found.dataset != entry.source_name:
+        _log.warning(f"{file}: its recipes were tuned on {found.dataset}; this run is on {entry.source_name}")
+    return found
 
 
 def put_in(experiment: Experiment, recipe: Recipe) -> Experiment:

@@ -55,6 +55,15 @@ def test_a_recipe_is_a_name_for_settings(tmp_path: Path) -> None:
     assert (longer.trainer_config.epochs, longer.trainer_config.batch_size) == (20, 32)
 
 
+def test_a_recipe_of_another_dataset_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the log, and wherever the recipe of a run is named."""
+    file = tmp_path / "other.yaml"
+    recipes.write(file, "photos", [_recipe("dcmh", {}, epochs=9)])
+    run = resolve(Experiment(dataset="wiki", protocol="validation", method="dcmh", recipe=str(file)))
+    assert run.recipe == "tuned on photos, 4 trials of 9 epochs"
+    assert "tuned on photos; this run is on wiki-validation" in caplog.text
+
+
 def test_the_projects_recipe_is_found_by_dataset() -> None:
     """`tuned` is the file that comes with the project, named after the dataset and its protocol."""
     (first, *_) = recipes.read(recipes.path("wiki-validation"))
@@ -62,7 +71,8 @@ def test_the_projects_recipe_is_found_by_dataset() -> None:
         wanted: dict[str, Any] = {"method": first.method, "recipe": "tuned", "label_noise": noise}
         run = resolve(Experiment(dataset="wiki", protocol="validation", **wanted))
         assert run.settings == run.settings | first.settings
-        assert run.budget == first.budget
+        assert run.tuned is not None
+        assert run.tuned.recipe == first
 
 
 def test_a_recipe_that_is_not_there_or_does_not_fit_is_refused(tmp_path: Path) -> None:
