@@ -13,7 +13,7 @@ from flows.experiment import Experiment
 from flows.resources import Resources
 from flows.run import Run, resolve
 from flows.stages import dataset, encode, evaluate, features, images, precomputed, texts, train
-from infra import artifacts, logging, metrics, reachable
+from infra import artifacts, logging, metrics, reachable, signals
 from infra.artifacts import Ref, Target
 from infra.storage import Store
 from infra.stores import open_store
@@ -178,6 +178,7 @@ def start_resolved(run: Run, resources: Resources, until: str = "report") -> lis
     # Prefect keeps parameters: these say what was asked for, and hold none of the sources' addresses.
     @flow(name="cross-modal-hashing", flow_run_name=run.name, persist_result=False, validate_parameters=False)
     def chain(experiment: Experiment, resources: Resources, until: str) -> list[Done]:
+        signals.take_back()
         return _chain(run, resources, until)
 
     return chain(run.experiment, resources, until)

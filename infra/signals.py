@@ -24,12 +24,24 @@ _GRACE = 10.0  # seconds from the signal to the end: Ray takes about five
 
 _SAID = b"\ncmh: ending; what is finished stays, and the same command goes on from there\n"
 _received: list[int] = []
+_ours: set[signal.Signals] = set()
 
 
 def end_soon() -> None:
     """Let Ctrl-C and SIGTERM end this program: by KeyboardInterrupt, and after a while by force."""
     for number in _ENDING:
         signal.signal(number, _end)
+        _ours.add(number)
+
+
+def take_back() -> None:
+    """Set the handlers of `end_soon` again, in a program that called it, where a library has set its own.
+
+    A flow of Prefect takes SIGTERM to tell its server, and goes on asking where that has ended as well.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in _ours:
+            signal.signal(number, _end)
 
 
 def status() -> int:
