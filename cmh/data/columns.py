@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from cmh.data import tables
+from cmh.data import parquet_batches, tables
 from cmh.data.sides import Side
 
 MAX_BYTES = 2 << 30
@@ -36,8 +36,15 @@ def _read_csv(file: Path) -> pa.Table:
     )
 
 
+def _read_parquet(file: Path) -> pa.Table:
+    opened = pq.ParquetFile(file)
+    names = opened.schema_arrow.names
+    batches = [*parquet_batches.read(opened, file, names, MAX_BYTES)]
+    return pa.Table.from_batches(batches) if batches else opened.schema_arrow.empty_table()
+
+
 _READ: Mapping[str, Callable[[Path], pa.Table]] = {
-    ".csv": _read_csv, ".tsv": _read_csv, ".parquet": pq.read_table, ".jsonl": pyarrow.json.read_json,
+    ".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".jsonl": pyarrow.json.read_json,
 }  # fmt: skip
 SUFFIXES = tuple(_READ)
 

@@ -11,11 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cmh.data import archives, columns, shard_images, tables
+from cmh.data import archives, columns, parquet_batches, shard_images, tables
 from cmh.data.readers import parquet, webdataset
 
 MAX_BYTES = 1 << 30  # of the columns of one shard
-_BATCH = 1 << 16  # rows of Parquet that are read at once, at most
 
 
 def read(shard: Path, names: Sequence[str], given: Mapping[str, str]) -> pa.Table | None:
@@ -51,16 +50,11 @@ def _of_parquet(shard: Path, names: Sequence[str]) -> pa.Table | None:
     if not wanted:
         return None
     kept = pa.schema([(name, columns.kept_type(schema.field(name).type)) for name in wanted])
-    batches, size = [], 0
     try:
-        file = pq.ParquetFile(shard)
-        for batch in file.iter_batches(_rows_at_once(file), columns=wanted):
-            batch = batch.select(wanted).cast(kept, safe=False)
-            size += batch.nbytes
-            if size > MAX_BYTES:
-                raise ValueError(f"{shard}: its columns have more than {MAX_BYTES} bytes")
-            batches.append(batch)
-        table = pa.Table.from_batches(batches, kept)
+        batches = parquet_batches.read(pq.ParquetFile(shard), shard, wanted, MAX_BYTES)
+        table = pa.Table.from_batches(
+            (batch.select(wanted).cast(kept, safe=False) for batch in batches), kept
+        )
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{shard} is a damaged Parquet file: {error}") from error
     found = {}
@@ -70,17 +64,6 @@ def _of_parquet(shard: Path, names: Sequence[str]) -> pa.Table | None:
             column = pa.array([tables.class_name(one, classes[name]) for one in column.to_pylist()])
         found[name] = column
     return _named(found, names)
-
-
-def _rows_at_once(file: pq.ParquetFile) -> int:
-    """Return rows that have at most `MAX_BYTES` in each column, even if each had the longest text of all.
-
-    Few bytes of a file may stand for many: a dictionary has a text once, however many rows it is in.  The
-    bytes are those of all columns: pyarrow ends the process over one column's facts, where these are damaged.
-    """
-    groups = range(file.metadata.num_row_groups)
-    longest = max((file.metadata.row_group(group).total_byte_size for group in groups), default=1)
-    return int(max(1, min(_BATCH, MAX_BYTES // max(1, longest))))
 
 
 def _is_plain(kind: pa.DataType) -> bool:

@@ -19,10 +19,11 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cmh.data import parquet_batches
+
 MAX_BYTES = 2 << 30  # of a table in text, and of what is read of Parquet
 MAX_CELL = 4 << 20  # characters; csv's own limit is 131,072
 SEPARATORS = ",;\t|"
-_AT_ONCE = 1024  # rows of a Parquet file
 
 Cells = dict[str, Any]
 """Cell by column: text, and from JSON and Parquet numbers, lists and None as well."""
@@ -160,12 +161,9 @@ def _parquet(opened: Callable[[], IO[bytes]], name: str) -> Table:
     classes = class_names(schema)
 
     def rows() -> Iterator[tuple[str, Cells]]:
-        number = size = 0
+        number = 0
         try:
-            for batch in file.iter_batches(_AT_ONCE, columns=wanted):
-                size += batch.nbytes  # few bytes of a file may stand for many: a dictionary has a text once
-                if size > MAX_BYTES:
-                    raise ValueError(f"{name}: what is read of it has more than {MAX_BYTES} bytes")
+            for batch in parquet_batches.read(file, name, wanted, MAX_BYTES):
                 for cells in batch.to_pylist():
                     number += 1
                     yield f"row {number}", _plain(cells, fields, classes)

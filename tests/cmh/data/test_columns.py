@@ -132,3 +132,19 @@ def test_columns_are_not_added_without_end() -> None:
     assert columns.update(old, old.slice(0, 1)).num_columns == columns.MAX_COLUMNS + 1
     with pytest.raises(ValueError, match="there would be 201 columns; at most 200 are kept"):
         columns.update(old, pa.table({"name": ["b"], "other": [1]}))
+
+
+@pytest.mark.parametrize("is_dictionary", [False, True], ids=["plain", "dictionary"])
+def test_few_bytes_that_stand_for_many_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_dictionary: bool
+) -> None:
+    """One text of 40 kB in a thousand rows, in a file of 3 kB: as Parquet keeps it, and as Arrow has it."""
+    monkeypatch.setattr(columns, "MAX_BYTES", 1 << 20)
+    caption = pa.array(["wet dog " * 5000] * 1000)
+    caption = caption.dictionary_encode() if is_dictionary else caption
+    pq.write_table(
+        pa.table({"image": [f"{n}.jpg" for n in range(1000)], "caption": caption}), tmp_path / "c.parquet"
+    )
+    assert (tmp_path / "c.parquet").stat().st_size < 40_000
+    with pytest.raises(ValueError, match="what is read of it has more than 1048576 bytes"):
+        columns.read(tmp_path / "c.parquet", "image")
