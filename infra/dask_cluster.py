@@ -11,6 +11,7 @@ import logging
 import socket
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
@@ -158,6 +159,11 @@ class DaskWorkers(Workers):
                     raise ConnectionError(
                         f"Dask lost its workers over {describe(parts[index])}, most often for lack of "
                         f"memory; use fewer of them (--threads), or a machine with more ({error})"
+                    ) from error
+                except CancelledError as error:  # nobody here cancels what is still waited for
+                    raise ConnectionError(
+                        "the connection to Dask's scheduler was lost; see that it runs, then run again, and "
+                        f"it goes on from what is finished ({error})"
                     ) from error
                 except Exception as error:
                     error.add_note(f"while working on {describe(parts[index])}")

@@ -31,6 +31,9 @@ MAX_FAILURES = 3  # times that lost workers are replaced, each going on from the
 _LOOK_EVERY = 5.0  # seconds between two looks at the nodes
 _PATIENCE = 30.0  # seconds for a cluster to start an actor
 
+_LOST = (ray.exceptions.RayActorError, ray.exceptions.RaySystemError, ray.exceptions.RpcError)
+"""What a driver sees of the actor that leads its training, when Ray's head is gone."""
+
 log = logging.getLogger(__name__)
 
 Job = TypeVar("Job")
@@ -121,7 +124,7 @@ def train(
     Returns: what the loop gave on rank 0.
 
     Raises:
-        ValueError: if Ray lacks CPUs or GPUs; ConnectionError if it has lost them meanwhile;
+        ValueError: if Ray lacks CPUs or GPUs; ConnectionError if it has lost them meanwhile, or is gone;
             ray.train.TrainingFailedError if the loop raised, or more workers were lost than are replaced.
     """
     _check_room({"CPU": workers * cpus, "GPU": workers if gpu else 0}, workers)
@@ -132,6 +135,11 @@ def train(
         try:
             with _told_of_losses(workers, each):
                 return signals.run_aside(trainer.fit).return_value
+        except _LOST as error:
+            raise ConnectionError(
+                "Ray was lost during the training, most likely with its head; see that it runs, then run "
+                f"again, and it goes on from the last checkpoint ({str(error)[:300]})"
+            ) from error
         except ray.train.ControllerError as error:
             if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
                 raise

@@ -140,6 +140,8 @@ class MultiIndex(Index):
                 hits = tail.search(query_QP[found], k, threads=threads)
                 parts.append((hits.distance, hits.row + self._sorted_items))
             distance_Qk[found], row_Qk[found] = nearest_first(parts, k)
+            if (row_Qk[found] >= self._items).any():  # looked for here, and not in all of a mapped file
+                raise ValueError("the sorted codes are damaged: they name rows that are not there")
         given_up = [q for q, heap in enumerate(heaps) if heap is None]
         if given_up:
             hits = super().search(query_QP[given_up], k, threads=threads)

@@ -1,9 +1,14 @@
 """Real Dask worker processes: parts in order, byte-identical results after SIGKILL, one load per worker,
 threads as they were set, errors that name the part, nothing bound beyond the loopback interface."""
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -162,6 +167,29 @@ def test_taken_port_of_the_dashboard_is_no_news(tmp_path: Path, monkeypatch: pyt
         port = other.getsockname()[1]
         with dask_cluster.connect(dashboard=f"127.0.0.1:{port}") as client:
             assert f":{port}/" not in client.dashboard_link
+
+
+def test_a_scheduler_that_is_gone_is_said(tmp_path: Path) -> None:
+    """In words, soon: whoever waits for a part would not learn it otherwise."""
+    file = tmp_path / "scheduler.json"
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
+         "--no-dashboard", "--scheduler-file", str(file)]
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not file.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        address = json.loads(file.read_text())["address"]
+        with dask_cluster.connect(address) as client:
+            threading.Timer(1, scheduler.kill).start()
+            began = time.monotonic()
+            with pytest.raises(ConnectionError, match="the connection to Dask's scheduler was lost"):
+                DaskWorkers(client).map_parts(dask_work.threads, [0])
+            assert time.monotonic() - began < 30
+    finally:
+        scheduler.kill()
+        scheduler.wait()
 
 
 def test_scheduler_without_workers_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -146,6 +146,34 @@ def test_a_lost_node_is_said_and_fewer_workers_go_on(
     assert "going on with 1" in caplog.text
 
 
+TRAINS = """
+import sys
+from infra import ray_cluster
+from infra.stores import open_store
+from tests.infra import ray_work
+
+with ray_cluster.connect(sys.argv[1]):
+    ray_cluster.train(
+        ray_work.wait, sys.argv[2], store=open_store(), folder="x", workers=1, cpus=1, gpu=False
+    )
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cmh_home")
+def test_a_head_that_is_gone_is_said(head, tmp_path: Path):
+    """In words and soon, in a program of its own, which Ray may end."""
+    command = [sys.executable, "-c", TRAINS, head({}), str(tmp_path)]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "waits").exists() and run.poll() is None:
+        time.sleep(0.2)
+    for process in psutil.process_iter(["name", "ppid"]):
+        if process.info["name"] == "gcs_server" and process.parent().ppid() == os.getpid():
+            process.kill()
+    _, said = run.communicate(timeout=120)
+    assert "ConnectionError: Ray was lost during the training, most likely with its head" in said
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("cmh_home", "no_token")
 @pytest.mark.parametrize(

@@ -104,6 +104,17 @@ def test_a_saved_index_is_mapped_and_grows_on(tmp_path: Path) -> None:
     same(loaded.search(codes_NP[-2:], 20), Index(codes_NP, 64).search(codes_NP[-2:], 20))
 
 
+@pytest.mark.usefixtures("never_scan")
+def test_rows_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    """When a search comes upon them, so that a mapped file is not read whole before the first."""
+    codes_NP = clustered(400, 64)
+    index_files.save(MultiIndex(codes_NP, 64), tmp_path)
+    file = tmp_path / "sorted_row.npy"
+    np.save(file, np.load(file) + np.uint32(400))
+    with pytest.raises(ValueError, match="they name rows that are not there"):
+        index_files.load(tmp_path).search(codes_NP[0], 10)
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
