@@ -13,6 +13,7 @@ Nothing of it is part of an artifact, so that no font and no drawing library bea
 import hashlib
 import io
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -83,9 +84,13 @@ def write(store: Store, address: str, to: Path) -> list[Path]:
     files["README.md"] = page.encode()
     described = _description(reading.manifest, files)
     files["croissant.json"] = json.dumps(described, indent=1, ensure_ascii=False).encode()
-    (to / "splits").mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (to / name).write_bytes(data)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}-") as draft:  # whole, or not at all
+        whole = Path(draft, "card")
+        (whole / "splits").mkdir(parents=True)
+        for name, data in files.items():
+            (whole / name).write_bytes(data)
+        whole.replace(to)
     return [to / name for name in sorted(files)]
 
 

@@ -9,10 +9,10 @@ the exact order of all images by cosine of the relaxed embeddings, of which code
 Shape suffixes: Q = queries, N = images, K = bits, C = candidates.
 """
 
-import sys
 import time
 from collections.abc import Callable
 
+import cyclopts
 import numpy as np
 import torch
 import zarr
@@ -103,4 +103,4 @@ def main(codes_address: str, features_address: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    cyclopts.run(main)

@@ -15,9 +15,9 @@ R@10: a caption's own photo is among the ten nearest of all query photos; of cod
 Shape suffixes: N = training pairs, Q = query pairs, F = features, S = numbers of the shared space, K = bits.
 """
 
-import sys
 from pathlib import Path
 
+import cyclopts
 import numpy as np
 import torch
 import zarr
@@ -121,4 +121,4 @@ def _recall(score_QQ: Matrix) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    cyclopts.run(main)

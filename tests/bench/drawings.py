@@ -10,9 +10,9 @@ cmh serve my-drawings
 import csv
 import math
 import random
-import sys
 from pathlib import Path
 
+import cyclopts
 from PIL import Image, ImageDraw
 
 COUNT, SIDE = 630, 512
@@ -87,4 +87,4 @@ def draw(
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    cyclopts.run(main)

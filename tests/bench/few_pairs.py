@@ -7,8 +7,9 @@ the epoch, and the other 800 are queries; in the order of the table, which is dr
 """
 
 import csv
-import sys
 from pathlib import Path
+
+import cyclopts
 
 TRAIN, VALIDATION = 160, 40
 
@@ -26,4 +27,4 @@ def main(pairs: Path, few: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    cyclopts.run(main)

@@ -8,9 +8,10 @@ epoch, the others are trained on; seed 0.
 
 import csv
 import random
-import sys
 from collections import defaultdict
 from pathlib import Path
+
+import cyclopts
 
 QUERIES, VALIDATION = 1000, 600
 
@@ -35,4 +36,4 @@ def main(captions: Path, photos: Path, table: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    cyclopts.run(main)

@@ -4,9 +4,10 @@ python -m tests.bench.inspect_page [FOLDER]     # of small hostile inputs, each 
 """
 
 import contextlib
-import sys
 import tempfile
 from pathlib import Path
+
+import cyclopts
 
 from tests import damaged
 from tests.flows.command_line import cmh
@@ -35,7 +36,7 @@ def sections_of(text: str, names: tuple[str, ...]) -> str:
     return "\n\n".join(["\n".join(first), *kept]) if parts else text
 
 
-def main(hostile: Path | None) -> None:
+def main(hostile: Path | None = None) -> None:
     """Write the page."""
     page = [HEAD]
     with tempfile.TemporaryDirectory() as folder:
@@ -58,4 +59,4 @@ def main(hostile: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    cyclopts.run(main)

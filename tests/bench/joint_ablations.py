@@ -7,9 +7,10 @@ width of the 95 % interval that draws whole groups of queries, of the first seed
 """
 
 import statistics
-import sys
 from collections.abc import Iterator
+from typing import Literal
 
+import cyclopts
 import pyarrow as pa
 
 from cmh.evaluation import report
@@ -24,7 +25,7 @@ BITS, SHORT = 64, 16
 RECALL = {"emoji": "group_recall_at_10", "flickr8k": "instance_recall_at_10"}
 
 
-def main(dataset: str) -> None:
+def main(dataset: Literal["emoji", "flickr8k"]) -> None:
     """Train every variant with every seed."""
     print("| | MAP, 16 bits | MAP, 64 bits | R@10, 64 bits |\n| --- | --- | --- | --- |", flush=True)
     for name in ("joint", "nested", *Joint.VARIANTS):
@@ -65,4 +66,4 @@ def _figures(tables: list[pa.Table], metric: str, bits: int) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    cyclopts.run(main)

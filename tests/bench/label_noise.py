@@ -9,9 +9,9 @@ epochs, batches of 128, one thread; the noise is the same for all methods and se
 then a Markdown table of MAP, image → text / text → image, ties in expectation, means over the seeds.
 """
 
-import sys
 from dataclasses import replace
 
+import cyclopts
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def standardised(items: Items, train: Items) -> Items:
     return replace(items, image=(image,), text=scaled(items.text, train.text))
 
 
-def main(seeds: int) -> None:
+def main(seeds: int = 3) -> None:
     """Print the table."""
     torch.set_num_threads(1)
     lines = [f"| wrong labels | {' | '.join(METHODS)} |", "|" + " --- |" * (len(METHODS) + 1)]
@@ -80,4 +80,4 @@ def main(seeds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    cyclopts.run(main)

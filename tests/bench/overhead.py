@@ -18,6 +18,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import cyclopts
 import yaml
 
 from infra import lineage
@@ -28,7 +29,7 @@ from tests.flows.prefect_servers import Servers
 SERVERS = ("PREFECT_", "RAY_", "DASK_", "AWS_", "CMH_")  # what variables of theirs begin with
 
 
-def main(drawings: Path, epochs: int) -> None:
+def main(drawings: Path, epochs: int = 60) -> None:
     """Print the seconds of both by stage."""
     folder = Path(tempfile.mkdtemp(prefix="cmh-overhead-"))
     entry = folder / "drawings.yaml"
@@ -92,4 +93,4 @@ def _moment(text: str) -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 60)
+    cyclopts.run(main)

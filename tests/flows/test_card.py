@@ -1,5 +1,6 @@
 """The card of a dataset: what it says is what the dataset holds."""
 
+import errno
 import hashlib
 import io
 import json
@@ -54,6 +55,27 @@ def test_a_card_has_pictures_splits_and_croissant(
     for name in ("pairs.jpg", "histograms.png"):
         assert f"]({name})" in found["README.md"].decode()
         assert Image.open(io.BytesIO(found[name])).size > (400, 300)
+
+
+def test_a_card_is_whole_or_not_there(
+    local_store: Store, dataset_ref: Ref, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk leaves nothing, so that the same command works afterwards, into an empty folder too."""
+    (tmp_path / "cards" / "mine").mkdir(parents=True)
+    whole = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        if self.name == "labels.txt":
+            raise OSError(errno.ENOSPC, "no space left")
+        return whole(self, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="no space left"):
+            card.write(local_store, dataset_ref.address, tmp_path / "cards" / "mine")
+    assert [path.name for path in (tmp_path / "cards").rglob("*")] == ["mine"]
+    files = card.write(local_store, dataset_ref.address, tmp_path / "cards" / "mine")
+    assert all(path.is_file() for path in files)
 
 
 @pytest.mark.parametrize(
