@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cmh import collection
-from cmh.collection_files import changes
+from cmh.collection_files import changes, manifest
 from flows import index
 from infra.stores import open_store
 from tests.flows.command_line import cmh
@@ -37,7 +37,7 @@ def test_a_broken_off_addition_goes_on(home: Path) -> None:
     draw(home / "many", names)
     command = [sys.executable, "-c", SMALL_PARTS, "index", "many", "--to", "own", "--threads", "2"]
     child = subprocess.Popen(command)
-    while not (home / "own" / "part-00000" / "index.json").exists():
+    while not (home / "own" / "collection.json").exists() or not manifest.read(home / "own").parts:
         assert child.poll() is None
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
