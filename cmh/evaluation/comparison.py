@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy import stats
+from scipy.special import stdtrit
 
 REVISION = 6  # raise it when a comparison's tables, tests, figures or page come out otherwise
 
@@ -99,7 +99,7 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     if len(values) < 2:
         return None, None
     mean = float(np.mean(values))
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    half = float(stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(len(values)))
     return mean - half, mean + half
 
 
