@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from cmh.codes import hamming
 from cmh.codes.hamming import Codes
 from cmh.codes.numba_kernels import FARTHEST_ROW, PART, Words, compiled, popcount, replace_worst, smallest
-from cmh.codes.search import Hits, Index, Rows, nearest_first
+from cmh.codes.search import Index, Rows, nearest_first
 from cmh.codes.threads import run
 
 LEAST = 10_000_000  # items for which a service sorts them; the scan of fewer takes less than encoding a query
@@ -102,23 +102,12 @@ class MultiIndex(Index):
         if (self._items - self._sorted_items) * _TAIL > self._items:
             self._sort()
 
-    def search(
-        self,
-        query_QP: Codes,
-        k: int = 10,
-        *,
-        prefix: int | None = None,
-        rerank: int | None = None,
-        allowed_N: ArrayLike | None = None,
-        threads: int | None = None,
-    ) -> Hits:
-        """Return the k nearest items, as `Index.search` does."""
-        if prefix is not None or rerank is not None or allowed_N is not None:
-            return super().search(
-                query_QP, k, prefix=prefix, rerank=rerank, allowed_N=allowed_N, threads=threads
-            )
-        query_QP = self._checked_queries(query_QP)
-        k = self._checked_k(k, np.empty(0, np.bool_))
+    def _nearest(
+        self, query_QP: Codes, k: int, length: int, allowed_N: NDArray[np.bool_], threads: int | None
+    ) -> tuple[NDArray[Any], Rows]:
+        """Return what `Index._nearest` does; by a prefix, or among some items, by a scan."""
+        if length < self.bits or len(allowed_N):
+            return super()._nearest(query_QP, k, length, allowed_N, threads)
         word_Q = hamming.words(query_QP)[:, 0]
         together = len(word_Q) >= _TOGETHER
         scan = self._sorted_items / (_FASTER if together else 1)
@@ -144,9 +133,9 @@ class MultiIndex(Index):
                 raise ValueError("the sorted codes are damaged: they name rows that are not there")
         given_up = [q for q, heap in enumerate(heaps) if heap is None]
         if given_up:
-            hits = super().search(query_QP[given_up], k, threads=threads)
-            distance_Qk[given_up], row_Qk[given_up] = hits.distance, hits.row
-        return Hits(distance_Qk, row_Qk, row_Qk if self._ids is None else self._ids[row_Qk])
+            scanned = super()._nearest(query_QP[given_up], k, length, allowed_N, threads)
+            distance_Qk[given_up], row_Qk[given_up] = scanned
+        return distance_Qk, row_Qk
 
     def _sort(self) -> None:
         """Sort all codes by each substring, equal ones by row."""

@@ -152,6 +152,16 @@ class Index:
             raise ValueError(
                 f"a prefix of {length} bits was asked of codes of {self.bits} bits; ask for 1 or more"
             )
+        candidates = candidates if rerank is None else self._checked_k(rerank, allowed_N)
+        distance_Qk, row_Qk = self._nearest(query_QP, candidates, length, allowed_N, threads)
+        if rerank is not None:
+            distance_Qk, row_Qk = self._rerank(query_QP, row_Qk, k)
+        return Hits(distance_Qk, row_Qk, row_Qk if self._ids is None else self._ids[row_Qk])
+
+    def _nearest(
+        self, query_QP: Codes, k: int, length: int, allowed_N: NDArray[np.bool_], threads: int | None
+    ) -> tuple[NDArray[Any], Rows]:
+        """Return (distance, row), (Q, k) each, of the items nearest by the first bits; all was checked."""
         mask_W = hamming.words(hamming.pack(np.ones((1, length), bool)))[0]
         query_QW = hamming.words(query_QP)[:, : len(mask_W)].copy()
         tile_type = np.uint8 if length < 255 else np.uint16
@@ -162,11 +172,7 @@ class Index:
                 query_QW[group], mask_W, self._words_WC, allowed_N, start, stop, tile_T, distance_Qk, row_Qk
             )
 
-        candidates = candidates if rerank is None else self._checked_k(rerank, allowed_N)
-        distance_Qk, row_Qk = self._scan(scan, len(query_QW), candidates, length + 1, threads)
-        if rerank is not None:
-            distance_Qk, row_Qk = self._rerank(query_QP, row_Qk, k)
-        return Hits(distance_Qk, row_Qk, row_Qk if self._ids is None else self._ids[row_Qk])
+        return self._scan(scan, len(query_QW), k, length + 1, threads)
 
     def search_weighted(
         self,
