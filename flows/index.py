@@ -8,6 +8,7 @@ it differs.
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -103,6 +104,8 @@ def add(
     metrics.write()
     if done.rejected and not done.items and not contents.parts:
         name, reason = next(iter(done.rejected.items()))
+        if is_new:
+            shutil.rmtree(to)
         raise ValueError(
             f"none of the {len(done.rejected)} {what}s of {source} can be encoded; {name}: {reason}"
         )

@@ -2,7 +2,7 @@
 
 import tarfile
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import pyarrow as pa
 from cmh.collection_files import manifest
 from cmh.data import columns, image_files, item_table, shard_columns, shard_images, shards
 from cmh.data.readers import parquet
+
+MAX_NAME = 4096  # characters
 
 
 @dataclass
@@ -131,6 +133,7 @@ def texts(file: Path, given: Mapping[str, str]) -> tuple[dict[str, str], pa.Tabl
         said, table = columns.read_texts(file, given)
         if not said:
             raise ValueError(f"{file} holds no text")
+        _check_names(file, said)
         return said, table
     if not file.is_file() or file.suffix.lower() != ".txt":
         raise ValueError(
@@ -144,7 +147,19 @@ def texts(file: Path, given: Mapping[str, str]) -> tuple[dict[str, str], pa.Tabl
     found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
         raise ValueError(f"{file} holds no text; it takes one a line")
+    _check_names(file, found)
     return dict(zip(found, found, strict=True)), None
+
+
+def _check_names(file: Path, names: Iterable[str]) -> None:
+    """Refuse names that a collection cannot hold: each takes as much memory as the longest."""
+    for number, name in enumerate(names, start=1):
+        if len(name) > MAX_NAME or "\0" in name:
+            raise ValueError(
+                f"{file}: text {number}, {name[:40]!r}, is its own name, and has {len(name)} characters or a "
+                f"null character; a name has at most {MAX_NAME}: give a table with a short id for each text "
+                "(columns id and text)"
+            )
 
 
 def name_of(path: Path, root: Path) -> str:

@@ -135,20 +135,23 @@ def check_items(contents: Contents, run: Run) -> None:
         labels.check_enough(contents.labels)
         label_NL = contents.label_NL
         splits = {part: rows[label_NL[rows].any(axis=1)] for part, rows in splits.items()}
-        rejections.check_labels(name, label_NL, splits)
-    items = len(splits["train"])
+        rejections.check_labels(name, contents.labels, label_NL, splits)
     if not run.is_shallow and not len(splits["validation"]):
         raise ValueError(
             f"{name} has no validation items, by which {experiment.method} chooses its best epoch; "
             "give more items, or a larger share `validation` of its split"
         )
-    batch = 1 if run.is_shallow else experiment.training.batch_size
-    needed = max(experiment.bits, batch)
-    if items < needed:
+    _check_number(name, len(splits["train"]), run)
+
+
+def _check_number(name: str, items: int, run: Run, about: str = "") -> None:
+    """Refuse fewer training items than a batch and a code need."""
+    bits = run.experiment.bits
+    batch = 1 if run.is_shallow else run.experiment.training.batch_size
+    if items < max(bits, batch):
         raise ValueError(
-            f"{name} has {items} training items, and {experiment.bits} bits in batches of "
-            f"{batch} need at least {needed}; give more items, or lower "
-            "--bits and --training.batch-size"
+            f"{name} has {about}{items} training items, and {bits} bits in batches of {batch} need at least "
+            f"{max(bits, batch)}; give more items, or lower --bits and --training.batch-size"
         )
 
 
@@ -178,6 +181,7 @@ def _check_data(run: Run) -> None:
     if entry.reader == "folder" and local.keys() == entry.sources.keys():
         read = readers.load(entry.reader).read(local, entry.options)  # decodes no image
         traits = [record.traits for record in read]
+        _check_number(entry.name, len(traits), run, "at most ")
         if run.method.reads_labels == "always":
             labels.check_enough(labels.assign(traits, entry.labels)[0])
 

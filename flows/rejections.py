@@ -21,6 +21,10 @@ _log = logging.getLogger(__name__)
 
 def check_records(records: Sequence[Record], entry: Entry) -> None:
     """Refuse records that would make later stages fail, before the long work."""
+    if not records and entry.reader == "folder":
+        raise ValueError(
+            f"{entry.name}: the table of items has no rows below its first line; an item a line goes there"
+        )
     if not records:
         raise ValueError(
             f"{entry.name}: the reader {entry.reader!r} found no items in its sources; `cmh catalog show "
@@ -74,22 +78,36 @@ def check_texts(name: str, known_N: NDArray[np.bool_], split: Mapping[str, NDArr
             _log.warning(f"{name}: {unknown} of {len(rows)} {part} texts have no word of the training texts")
 
 
-def check_labels(name: str, label_NL: NDArray[np.uint8], split: Mapping[str, NDArray[np.int64]]) -> None:
+def check_labels(
+    name: str,
+    labels: Sequence[str],
+    label_NL: NDArray[np.uint8],
+    split: Mapping[str, NDArray[np.int64]],
+) -> None:
     """Refuse labels from which nothing can be learnt or measured; warn of queries that find nothing.
 
     Args:
         name: of the dataset, for messages.
+        labels: their names.
         label_NL: multi-hot labels.
         split: rows of labelled items by name of the split.
 
     Raises:
-        ValueError: no two training items share a label, or no query shares one with the database.
+        ValueError: no two training items share a label, or all share one, or no query shares one with the
+            database.
     """
     if len(split["train"]) > 1 and label_NL[split["train"]].sum(axis=0).max() < 2:
         raise ValueError(
             f"{name}: every label occurs at most once among the {len(split['train'])} training "
             "items, so nothing tells which belong together; give labels that several items share, or take a "
             "method that learns from pairs alone, such as --method joint"
+        )
+    everywhere_L = label_NL[split["train"]].all(axis=0)
+    if len(split["train"]) > 1 and everywhere_L.any():
+        raise ValueError(
+            f"{name}: each of the {len(split['train'])} training items has the label "
+            f"{labels[int(everywhere_L.argmax())]!r}, so all items would be relevant to each other; leave "
+            "that label out, or take a method that learns from pairs alone, such as --method joint"
         )
     if not len(split["query"]):
         raise ValueError(

@@ -256,8 +256,7 @@ def fetch(source: Store, target: Store, path: str, file: File) -> bool:
 
 def _verified(store: Store, path: str, file: File) -> bytes:
     """Return the contents of a file that are as the manifest says; no more is read than it says."""
-    with store.open(path, "rb") as stream:
-        data = stream.read(file.size + 1)
+    data = store.read_bytes(path, file.size + 1)
     if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
         raise _mismatch(store, path)
     return data

@@ -1,5 +1,6 @@
 """A store in a local folder.  `infra.storage` makes it, and says what the methods promise."""
 
+import errno
 import os
 import shutil
 import uuid
@@ -11,6 +12,8 @@ from typing import IO, Any, Literal
 import zarr.storage
 
 from infra.storage import PARTIAL, Digest, Entry, StorageError, checked, hash_stream
+
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class FolderStore:
@@ -32,10 +35,10 @@ class FolderStore:
             return bool(file.stat())
         return False
 
-    def read_bytes(self, path: str) -> bytes:
+    def read_bytes(self, path: str, at_most: int | None = None) -> bytes:
         file = self._file(path)
-        with _translated(file):
-            return file.read_bytes()
+        with _translated(file), file.open("rb") as stream:
+            return stream.read(at_most)
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         contents = {}
@@ -58,6 +61,14 @@ class FolderStore:
                 os.link(temporary, file)  # fails if there is one already, and is never seen half-written
             except FileExistsError:
                 return False
+            except OSError as error:
+                if error.errno in _NO_LINKS:
+                    raise StorageError(
+                        error.errno,
+                        f"{error.strerror}: the file system of {self.root} has no hard links, which a store "
+                        "needs; choose another folder (CMH_STORE), or S3",
+                    ) from error
+                raise
             _sync(file.parent)
         return True
 
@@ -94,7 +105,7 @@ class FolderStore:
         with _beside(file) as temporary, _translated(file):
             try:
                 os.link(origin, temporary)
-            except PermissionError:  # a file system without hard links
+            except PermissionError:  # another user's file, of which the system allows no link
                 shutil.copyfile(origin, temporary)
             temporary.replace(file)
 

@@ -12,6 +12,7 @@ import random
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +42,7 @@ def hold(store: Store, address: str, made: Callable[[], bool]) -> Iterator[None]
     Raises:
         StorageError: if the store cannot be asked.
     """
-    path, ours = f"{address}/{_NAME}", {**_self(), "beat": 0}
+    path, ours = f"{address}/{_NAME}", {**_self(), "nonce": uuid.uuid4().hex, "beat": 0}
     if not _take(store, path, ours, made):
         yield
         return
@@ -64,6 +65,8 @@ def _take(store: Store, path: str, ours: dict[str, Any], made: Callable[[], bool
         theirs = _read(store, path)
         if theirs is None:
             continue
+        if _same(theirs, ours):  # the answer to our own request was lost, and it was repeated
+            return True
         if theirs != seen:
             seen, since = theirs, time.monotonic()
         if _is_gone(theirs) or time.monotonic() - since > PATIENCE:
@@ -94,6 +97,9 @@ def _renew(store: Store, path: str, ours: dict[str, Any], ended: threading.Event
     while not ended.wait(BEAT):
         ours["beat"] += 1
         try:
+            if not _same(_read(store, path), ours):
+                _log.warning("the lease %s was taken over while this process was asleep", path)
+                return
             store.write_bytes(path, json.dumps(ours).encode())
         except StorageError as error:  # the work itself will tell if the store stays away
             _log.debug("the lease %s could not be renewed: %s", path, error)
@@ -135,7 +141,7 @@ def _is_gone(theirs: dict[str, Any]) -> bool:
 
 
 def _same(theirs: dict[str, Any] | None, ours: dict[str, Any]) -> bool:
-    keys = ("host", "pid", "started", "thread")
+    keys = ("host", "pid", "started", "thread", "nonce")
     return theirs is not None and all(theirs.get(key) == ours[key] for key in keys)
 
 

@@ -7,6 +7,7 @@ up on becomes a StorageError.  It reports a missing bucket as a missing file; he
 import atexit
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from infra import s3_account
 from infra.storage import CHUNK, PARTIAL, Digest, Entry, StorageError, checked, hash_stream
 
 TIMEOUTS = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 3, "mode": "standard"}}
+CONFLICT_PAUSES = (0.2, 1.0, 3.0)  # seconds
 AT_ONCE = 32  # requests on the way, where many small files are read
 REMEDY = (
     "check AWS_ENDPOINT_URL or AWS_PROFILE, the credentials and their rights on the bucket, or run cmh doctor"
@@ -51,9 +53,12 @@ class S3Store:
         except FileNotFoundError:
             return False
 
-    def read_bytes(self, path: str) -> bytes:
+    def read_bytes(self, path: str, at_most: int | None = None) -> bytes:
         with self._translated(path):
-            return bytes(self._fs.cat_file(self._key(path)))
+            if at_most is None:
+                return bytes(self._fs.cat_file(self._key(path)))
+            with self._fs.open(self._key(path), "rb") as stream:
+                return bytes(stream.read(at_most))
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         # By Arrow's client: s3fs spends 2.7 ms of one core on a request, so more at once do not help.
@@ -75,14 +80,19 @@ class S3Store:
             self._fs.pipe_file(self._key(path), data)
 
     def create_exclusive(self, path: str, data: bytes) -> bool:
-        with self._translated(path):
-            try:
-                self._fs.pipe_file(self._key(path), data, mode="create")  # If-None-Match: *
-            except OSError as error:
-                if _code(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
-                    return False
-                raise
-        return True
+        pauses = iter(CONFLICT_PAUSES)
+        while True:
+            with self._translated(path):
+                try:
+                    self._fs.pipe_file(self._key(path), data, mode="create")  # If-None-Match: *
+                    return True
+                except OSError as error:
+                    if _code(error) == "PreconditionFailed":
+                        return False
+                    pause = next(pauses, 0.0) if _code(error) == "ConditionalRequestConflict" else 0.0
+                    if not pause:
+                        raise
+            time.sleep(pause)  # another request for the same name is under way, and may fail
 
     def entries(self, prefix: str) -> dict[str, Entry]:
         with self._translated(prefix):
@@ -165,6 +175,8 @@ class S3Store:
                 self._fs.call_s3("head_bucket", Bucket=self._root.split("/")[0])
             except FileNotFoundError:
                 return False
+            except (OSError, BotoCoreError, ClientError) as error:
+                raise StorageError(f"{self.url} at {_endpoint()}: {error}; {REMEDY}") from error
             self._bucket_seen = True
         return True
 

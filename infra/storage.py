@@ -51,7 +51,9 @@ class Store(Protocol):
     url: str
 
     def exists(self, path: str) -> bool: ...
-    def read_bytes(self, path: str) -> bytes: ...
+    def read_bytes(self, path: str, at_most: int | None = None) -> bytes:
+        """Return a file, or its first bytes."""
+
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         """Return the files that there are of many small ones, by path; read many at a time."""
 

@@ -21,7 +21,6 @@ import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +132,15 @@ def lock(folder: Path) -> Iterator[None]:
     with open(folder / "lock", "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.seek(0)
             holder = file.read(200).strip() or "another process"
             raise Locked(f"{holder} is changing {folder}; wait until it is done") from None
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: the file system of {folder} has no locks; keep it on another disk",
+            ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
@@ -223,10 +227,13 @@ def set_states(folder: Path, contents: Contents, new: Mapping[str, FileState]) -
 
 def compact(folder: Path, contents: Contents) -> Contents:
     """Join small parts, in their order, up to `COMPACT` items each; call it under `lock`."""
-    before, totals = contents.parts, np.cumsum([part.items for part in contents.parts])
+    groups: list[list[Part]] = []
+    for part in contents.parts:
+        if not groups or sum(one.items for one in groups[-1]) + part.items > COMPACT:
+            groups.append([])
+        groups[-1].append(part)
     contents = replace(contents, parts=())
-    for _, group in groupby(range(len(before)), key=lambda number: (totals[number] - 1) // COMPACT):
-        parts = [before[number] for number in group]
+    for parts in groups:
         if len(parts) == 1:
             contents = replace(contents, parts=(*contents.parts, parts[0]))
         else:

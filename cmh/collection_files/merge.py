@@ -54,6 +54,7 @@ def merge(folders: Sequence[Path], to: Path) -> Contents:
         _fill(draft, folders, all_contents)
         uploads.sweep(draft, manifest.read(draft))
         draft.rename(to)
+        manifest.sync_one(to.parent)
     except FileNotFoundError:
         _check_unchanged(folders, all_contents)
         raise
@@ -99,7 +100,7 @@ def _fill(draft: Path, folders: Sequence[Path], all_contents: Sequence[Contents]
         table = changes.read_columns(folder, contents)
         if table is not None:
             names = [_name(name, contents, all_contents[0]) for name in table["name"].to_pylist()]
-            own = columns.update(own, table.set_column(0, "name", [names]))
+            own = columns.update(own, table.set_column(0, "name", pa.array(names, pa.string())))
     if own is not None:
         changes.set_columns(draft, result, own)
 

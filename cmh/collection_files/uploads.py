@@ -106,6 +106,9 @@ def copy(folder: Path, to: Path) -> None:
     """Copy what was given to a collection into another."""
     if (folder / UPLOADS).is_dir():
         shutil.copytree(folder / UPLOADS, to / UPLOADS, dirs_exist_ok=True)
+        for place, _, names in os.walk(to / UPLOADS):
+            for name in (*names, "."):
+                sync_one(Path(place, name))
 
 
 def _key(name: str) -> str:

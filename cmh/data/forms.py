@@ -20,6 +20,7 @@ from cmh.data.readers import dcmh, features, imagefolder, karpathy, parquet, web
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt", ".token")
 _ARCHIVES = (".zip", ".tar")
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
 _LOOKED_AT = 50  # rows whose images are looked for
 
 
@@ -172,6 +173,12 @@ def _images_beside(items: Path, columns: Mapping[str, str]) -> Path:
     for folder in folders:
         if any(name and (folder / name).is_file() for name in names):
             return folder
+    squeezed = [one.name for one in inside if one.name.lower().endswith(_COMPRESSED)]
+    if squeezed and not packed and len(folders) == 1:
+        raise ValueError(
+            f"the images that {items.name} names, such as {names[0] if names else 'none'}, are not beside "
+            f"it, and {squeezed[0]} is compressed, which is not read; unpack it, or make a zip or a tar of it"
+        )
     for archive in packed:
         held = archives.listing(archive)
         if any(name in held or any(one.endswith(f"/{name}") for one in held) for name in names[:3]):

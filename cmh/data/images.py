@@ -10,6 +10,7 @@ import mimetypes
 import os
 import stat
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -37,6 +38,10 @@ UNREADABLE = (  # what Pillow lets through of hostile or damaged files, besides 
     Image.DecompressionBombError, SyntaxError, struct.error, TypeError, AttributeError, KeyError, IndexError,
     ZeroDivisionError, OverflowError, RuntimeError, EOFError, MemoryError,
 )  # fmt: skip
+
+
+# Sizes are bounded below, by what decoding takes; Pillow would print a line of its source.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def decode_image(data: bytes, media_type: str, size: int) -> NDArray[np.uint8]:
@@ -137,6 +142,11 @@ def formats() -> tuple[str, ...]:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise ValueError(
+            f"image of 32 bits a pixel (mode {image.mode}), whose black and white are unknown; save it with "
+            "8 or 16 bits"
+        )
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
         image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -112,6 +112,12 @@ def understand(
     """
     read_as = _read_as(table, columns, required)
     column = {meaning: name for name, meaning in read_as.items() if meaning is not None}
+    for meaning, name in column.items():
+        if name in table.unread and meaning != "image":  # images may lie in the table itself
+            raise ValueError(
+                f"{table.name}: column {name!r} holds {table.unread[name]}, which is not read as {meaning}; "
+                "write texts or numbers" + (", or lists of these" if meaning in ("labels", "text") else "")
+            )
     cells = [(place, {meaning: row[name] for meaning, name in column.items()}) for place, row in table.rows]
     _check_separators(table.name, [(place, row.get("labels", "")) for place, row in cells])
     rows = [row for place, found in cells for row in _rows(found, place, table.name, "split" in column)]
@@ -161,6 +167,8 @@ def _text(cell: Any, where: str, column: str) -> str:
     """Return a cell as text; what programs write where there is no value is empty."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)  # whole numbers become fractions in a column where some are missing
     if isinstance(cell, list | dict):
         raise ValueError(
             f"{where}: {column} {_shown(str(cell))} is not understood; a text or a number goes there"
@@ -169,7 +177,7 @@ def _text(cell: Any, where: str, column: str) -> str:
 
 
 def _labels(cell: Any, where: str) -> tuple[str, ...]:
-    if isinstance(cell, list):
+    if isinstance(cell, list | dict):
         return _listed(json.dumps(cell), where)
     cell = _text(cell, where, "labels")
     if cell.startswith(("[", "(", "{")):

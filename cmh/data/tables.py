@@ -11,8 +11,8 @@ Tables are foreign: their bytes and cells are limited, and nothing in them is ta
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +24,10 @@ from cmh.data import parquet_batches
 MAX_BYTES = 2 << 30  # of a table in text, and of what is read of Parquet
 MAX_CELL = 4 << 20  # characters; csv's own limit is 131,072
 SEPARATORS = ",;\t|"
+_NO_TABLES = {
+    b"PK\x03\x04": "a zip, such as a workbook of Excel", b"\xd0\xcf\x11\xe0": "a workbook of Excel",
+    b"SQLite format 3\0": "a database of SQLite", b"\x1f\x8b": "compressed", b"%PDF": "a PDF",
+}  # fmt: skip
 
 Cells = dict[str, Any]
 """Cell by column: text, and from JSON and Parquet numbers, lists and None as well."""
@@ -37,6 +41,7 @@ class Table:
     kind: str
     columns: Sequence[str]
     rows: Iterator[tuple[str, Cells]]
+    unread: Mapping[str, str] = field(default_factory=dict)  # columns without cells here → what they hold
 
 
 def read(path: Path) -> Table:
@@ -56,6 +61,9 @@ def parse(opened: Callable[[], IO[bytes]], name: str, size: int) -> Table:
         head = stream.read(4096)
     if head.startswith(b"PAR1"):
         return _parquet(opened, name)
+    for signature, what in _NO_TABLES.items():
+        if head.startswith(signature):
+            raise ValueError(f"{name} is {what}, no table in text; export it as CSV UTF-8 and give that")
     if size > MAX_BYTES:
         raise ValueError(f"{name} has {size} bytes; tables in text of at most {MAX_BYTES} are read")
     with opened() as stream:
@@ -64,6 +72,9 @@ def parse(opened: Callable[[], IO[bytes]], name: str, size: int) -> Table:
         text = data.decode("utf-8-sig")  # -sig: spreadsheets put a byte order mark in front
     except UnicodeDecodeError as error:
         raise ValueError(f"{name} is not UTF-8 (byte {error.start}); save it as CSV UTF-8") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(f"{name}, line {line}: a null character; this is no text: save it as CSV UTF-8")
     first = text.lstrip()[:1]
     if first == "{":
         return _json_lines(text, name)
@@ -133,8 +144,13 @@ def _json_lines(text: str, name: str) -> Table:
 def _json_list(text: str, name: str) -> Table:
     try:
         values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name} is not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{name} is nested too deeply; a list of objects is read") from None
+    except ValueError as error:
+        raise ValueError(
+            f"{name} begins with [ and is not JSON: {error}; it may be one list of objects, or JSON Lines, "
+            "which have an object a line"
+        ) from None
     rows = [(f"entry {n}", _object(value, f"{name}, entry {n}")) for n, value in enumerate(values, start=1)]
     return _of_objects(rows, name, "JSON")
 
@@ -170,7 +186,8 @@ def _parquet(opened: Callable[[], IO[bytes]], name: str) -> Table:
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{name}, after row {number}: damaged Parquet ({error})") from error
 
-    return Table(name, "Parquet", fields, rows())
+    unread = {one.name: str(one.type) for one in schema if not _readable(one)}
+    return Table(name, "Parquet", fields, rows(), unread)
 
 
 def _readable(field: pa.Field) -> list[str]:

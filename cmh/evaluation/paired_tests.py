@@ -57,6 +57,7 @@ LEGEND = (
     "the tests speak of other queries, not of other seeds. Differences and p-values are in `pairs.parquet`."
 )
 OTHER_QUERIES = "their reports have other queries"
+UNSCORED = "the score is not defined for each query, as recall at 10 of ten items or fewer"
 
 
 class ScoredQueries(NamedTuple):
@@ -190,13 +191,18 @@ def _mean_over_seeds(seeds: Sequence[ScoredQueries]) -> _Method | None:
 
 def _rows(methods: Mapping[str, _Method | None], flips: int, seed: int) -> list[dict[str, Any]]:
     """Return a row per pair of the methods of one dataset, length and direction."""
+    unscored = {name for name, one in methods.items() if one and not np.isfinite(one.score_Q).all()}
     rows: dict[tuple[str, str], dict[str, Any]] = {
-        pair: {"first": pair[0], "second": pair[1], "not_tested": OTHER_QUERIES}
+        pair: {
+            "first": pair[0],
+            "second": pair[1],
+            "not_tested": UNSCORED if unscored & {*pair} else OTHER_QUERIES,
+        }
         for pair in combinations(methods, 2)
     }
     alike: dict[tuple[bytes, bytes], list[str]] = defaultdict(list)  # methods by queries
     for name, method in methods.items():
-        if method is not None:
+        if method is not None and name not in unscored:
             alike[method.query_Q.tobytes(), method.group_Q.tobytes()].append(name)
     for names in alike.values():
         for pair, tested in _tested({name: methods[name] for name in names}, flips, seed).items():

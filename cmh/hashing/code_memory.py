@@ -56,12 +56,14 @@ class CodeMemory:
                 weigh as much as all other pairs.
 
         Raises:
-            ValueError: "balanced", and no training item has a label.
+            ValueError: "balanced", and no training item has a label, or every two share one.
         """
         if weight != "balanced":
             return weight
         if self.relevant_share == 0:
             raise ValueError("relevant pairs cannot be balanced: no training item has a label")
+        if self.relevant_share == 1:
+            raise ValueError("relevant pairs cannot be balanced: every two training items share a label")
         return (1 - self.relevant_share) / self.relevant_share
 
     def prefix(self, bits: int) -> "CodeMemory":

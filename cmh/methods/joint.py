@@ -101,7 +101,7 @@ class Joint(Towers):
         terms = {"quantisation": c.quantisation * (codes.abs() - 1).square().mean()}
         if c.pairs:
             terms["pairs"] = c.pairs * self._pairs(codes, batch, memory)
-        if c.labels and memory.relevant_share:
+        if c.labels and 0 < memory.relevant_share < 1:  # else no label tells items apart: pairs alone
             relevant_BN = losses.relevance(batch.labels_BL, memory.labels_NL)
             weight = memory.weight_of_relevant(c.relevant_weight)
             alpha = codes.shape[-1] / ALPHA

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cmh.service.metrics import Metrics
-from cmh.service.queries import Nearest, Query, answer
+from cmh.service.queries import Nearest, Query, Refused, answer
 from cmh.service.settings import Settings
 from cmh.service.snapshots import Snapshots
 from cmh.service.workers import Busy
@@ -33,8 +33,11 @@ class Batcher:
         """Return the nearest items of each query, or why it has none.
 
         Raises:
+            Refused: if there are more of them than the queue ever has room for.
             Busy: if the queue has no room for all of them, or they were not answered in time.
         """
+        if len(queries) > self._queue.maxsize:
+            raise Refused(f"this service takes at most {self._queue.maxsize} queries at once (--queue)")
         if self._queue.maxsize - self._queue.qsize() < len(queries):
             raise Busy(f"{self._queue.qsize()} queries wait already; ask again in a moment")
         loop = asyncio.get_running_loop()

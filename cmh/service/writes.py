@@ -61,7 +61,7 @@ class Writes:
 
     def __init__(self, snapshots: Snapshots, settings: Settings) -> None:
         self._snapshots = snapshots
-        self._workers = Workers(settings, 1, "changes")
+        self._workers = Workers(settings, 1, "changes", to_the_end=True)
 
     async def put(self, given: Given) -> Written:
         """Add an item, or replace the one with this id.

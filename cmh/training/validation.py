@@ -132,6 +132,8 @@ def refuse_unsound(method: Method, u_nK: Relaxed, side: Side, epoch: int) -> Non
     code_nK = u_nK if method.real_valued else u_nK >= 0
     if len(code_nK) > 1 and (code_nK == code_nK[0]).all():
         raise CollapsedCodes(
-            f"all {len(u_nK)} validation items have the same {side} code after epoch {epoch}; lower the "
-            "learning rate, take a larger batch, or weight relevant pairs higher if they are rare"
+            f"all {len(u_nK)} validation items have the same {side} code after epoch {epoch}; if they are "
+            "copies of one item (`cmh inspect` tells), give more; else lower the learning rate, take a "
+            "larger batch (--training.batch-size), or weight relevant pairs higher if they are rare; `cmh "
+            "methods METHOD` lists the settings"
         )

@@ -125,8 +125,13 @@ def remove(place: Path, *items: str) -> None:
         doomed: set[str] = set()
         for item in items:
             found = {item} & set(names)
-            if not found and contents.what == "image":
+            if not found and contents.what == "image" and item.strip():
                 path = Path(item).resolve()
+                if Path(contents.root).is_relative_to(path):
+                    raise ValueError(
+                        f"{item!r} is {path}, which holds all of {place}; nothing was removed: name images "
+                        f"or folders below {contents.root}, or delete the folder {place} to be rid of it"
+                    )
                 places = {name: contents.path(place, name) for name in names}
                 found = {name for name, here in places.items() if here == path or here.is_relative_to(path)}
             if not found:

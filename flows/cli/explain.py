@@ -1,5 +1,6 @@
 """Say what went wrong: the one place where a failure reaches a person at the command line."""
 
+import os
 import traceback
 
 from cyclopts import CycloptsError
@@ -24,7 +25,7 @@ def explain(error: Exception, *, debug: bool) -> int:
     if not known:
         error.add_note("unexpected: please report it with the output of the same command with --debug")
     notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith(logging.TRACEBACK)]
-    said = str(error) if known else repr(error)
+    said = _said(error) if known else repr(error)
     said = said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
     lines = [said, *(f"({note})" for note in notes)]
     if debug:
@@ -38,6 +39,13 @@ def explain(error: Exception, *, debug: bool) -> int:
     console = Console(stderr=True)
     console.print("cmh:", text, style="red", highlight=False, markup=False, soft_wrap=True)
     return 2 if known else 3
+
+
+def _said(error: Exception) -> str:
+    """Return an error in words; one of the operating system's own begins with its number."""
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes) and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
 
 
 def explain_options(error: CycloptsError) -> Text:

@@ -64,6 +64,12 @@ def search(
         if words is not None or (image is not None and Path(place).exists()):
             raise ValueError(f"{place} is no collection; make one with `cmh index photos/ --to {place}`")
         words = place
+    if sheet is not None and (sheet.suffix.lower() != ".png" or not sheet.parent.is_dir()):
+        raise ValueError(f"--sheet is a file that ends with .png in a folder that is there, got {sheet}")
+    if image is not None and not image.is_file():
+        raise ValueError(
+            f"--image is the file of an image; {image} is {'a folder' if image.is_dir() else 'not there'}"
+        )
     if (words is None) == (image is None):
         raise ValueError('give words or an image: cmh search "red fruit", or cmh search --image apple.png')
     if codes is not None and index is not None:
@@ -77,7 +83,10 @@ def search(
         store = stores.open_store()
         engine = open_run(store, codes and tags.resolve(store, codes))
     if image is not None:
-        pixels = images.read_image(image, engine.model.facts.stored_size)
+        try:
+            pixels = images.read_image(image, engine.model.facts.stored_size)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{image} cannot be searched with: {error}") from error
         hits, title = engine.for_image(pixels, top, bits, order=order, where=where), image.name
         if engine.model.vocabulary:
             near = engine.words_for(pixels, top, bits, order=order)
@@ -124,6 +133,8 @@ def export(
     writers = {".faiss": index_files.export_faiss, ".parquet": index_files.export_parquet}
     if to.suffix not in writers:
         raise ValueError(f"{to} is to end with {' or '.join(writers)}, which says what is written")
+    if not to.parent.is_dir():
+        raise ValueError(f"{to.parent} is no folder; make it first, or write {to.name} elsewhere")
     if manifest.is_collection(Path(source)):
         codes = collection.all_codes(Path(source))
     else:

@@ -1,5 +1,6 @@
 """The commands that list, move, check, tag and remove artifacts; each takes an address or a tag."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,8 @@ from cyclopts import Parameter
 from flows.cli.terminal import Json, say, show, size
 from infra import artifacts, stores, tags, transfer
 from infra.manifest import Manifest
+
+KINDS = ("images", "dataset", "texts", "features", "model", "codes", "report", "comparison")
 
 
 def ls(kind: str | None = None, *, as_json: Json = False) -> None:
@@ -18,6 +21,8 @@ def ls(kind: str | None = None, *, as_json: Json = False) -> None:
     kind
         only this kind: images, dataset, texts, features, model, codes, report or comparison
     """
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"{kind!r} is no kind of artifact; there are {', '.join(KINDS)}")
     store = stores.open_store()
     named: dict[str, list[str]] = {}
     for tag, meant in tags.every(store).items():
@@ -176,6 +181,8 @@ def gc(
         finished artifacts, too: of each kind and name only so many stay, the last ones, and all that has a
         tag, and all that those were made from
     """
+    if not 0 <= older_than < math.inf:
+        raise ValueError(f"--older-than is a number of hours, 0 or more, got {older_than}")
     found = transfer.gc(stores.open_store(), grace=older_than * 3600, keep_last=keep_last, dry_run=dry_run)
     rows = [
         {"path": a.path, "why": a.why, "size": size(a.size), "idle": f"{a.idle / 3600:.0f} h"} for a in found

@@ -30,12 +30,12 @@ def noise(entry: Entry) -> dict[str, Any]:
 
 
 def read(entry: Entry, paths: Mapping[str, Path], limit: int | None) -> Iterator[Record]:
-    """Read the records of an entry whose sources are at `paths`; of a trial, whole groups until enough."""
+    """Read the records of an entry whose sources are at `paths`; of a trial, groups until they are enough."""
     records = readers.load(entry.reader).read(paths, entry.options)
     if limit is None:
         yield from records
         return
-    # A trial takes whole groups, so that it holds every source's image of a concept.
+    # A trial takes groups, so that it holds every source's image of a concept; the last may be cut.
     every = list(records)
     size = Counter(record.group for record in every)
     taken, count = set(), 0

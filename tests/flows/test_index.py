@@ -195,6 +195,11 @@ def test_the_readme_holds(home: Path, photos: Path, capsys: pytest.CaptureFixtur
         (["index", "empty", "--to", "own"], "holds no images"),
         (["index", "empty.txt", "--to", "own"], "holds no text"),
         (["index", "latin.txt", "--to", "own"], "not UTF-8 (byte 1)"),
+        (
+            ["index", "long.txt", "--to", "own"],
+            "text 2, 'red red red red red red red red red red ', is its own name",
+        ),
+        (["index", "long.csv", "--to", "own"], "a name has at most 4096: give a table with a short id"),
         (["index", "photos", "--to", "photos"], "is no collection; give a new folder"),
         (["index", "photos", "--to", "own", "--model", "model/no/such"], "model/no/such"),
         (["index", "words.txt", "--to", "full"], "full holds images, and these are texts"),
@@ -204,6 +209,12 @@ def test_the_readme_holds(home: Path, photos: Path, capsys: pytest.CaptureFixtur
         (["export", "full", "taken.parquet"], "Is a directory"),
         (["search", "red", "--index", "photos"], "is no collection; make one with"),
         (["search", "red", "--index", "full", "--codes", "codes/a/b"], "not both"),
+        (["search", "full", "red", "--sheet", "nowhere/s.png"], "ends with .png in a folder that is there"),
+        (["search", "full", "red", "--sheet", "s.csv"], "ends with .png"),
+        (["search", "full", "--image", "photos"], "photos is a folder"),
+        (["search", "full", "--image", "nowhere.png"], "nowhere.png is not there"),
+        (["search", "full", "--image", "bad/a.png"], "bad/a.png cannot be searched with: "),
+        (["export", "full", "nowhere/x.parquet"], "nowhere is no folder"),
         (["search", "zzz", "--index", "full"], "no word of 'zzz'"),
         (["export", "full", "codes.npy"], "to end with .faiss or .parquet"),
         (["export", "codes/no/such", "codes.faiss"], "codes/no/such"),
@@ -217,13 +228,15 @@ def test_what_cannot_be_done_is_said(home: Path, photos: Path, arguments: list[s
     Path("empty.txt").write_text("\n \n")
     Path("latin.txt").write_bytes("bür".encode("latin-1"))
     Path("words.txt").write_text("red")
+    Path("long.txt").write_text("red\n" + "red " * 2000)
+    Path("long.csv").write_text("text\nred\n" + "red " * 2000 + "\n")
     Path("taken.parquet").mkdir()
     assert cmh("index", photos, "--to", "full").status == 0
     before = {path.name for path in home.iterdir()}
     called = cmh(*arguments)
     assert called.status == 2
     assert message in called.err
-    assert {path.name for path in home.iterdir()} - before <= {"own"}
+    assert {path.name for path in home.iterdir()} == before
     assert {path.name for path in home.rglob(".*")} == {"._a.png"}
 
 

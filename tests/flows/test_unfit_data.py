@@ -34,7 +34,8 @@ def data(folder: Path, spoil: Callable[[Path], list[Row]]) -> list[object]:
         path.write_bytes(path.read_bytes() + name.encode())  # no two files are the same, byte by byte
     with (folder / "items.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("image", "text", "labels"), *spoil(folder / "photos")])
-    return ["--images", folder / "photos", "--items", folder / "items.csv", "--method", "scahn"]
+    size = ["--bits", "16", "--evaluation.bits", "16", "--training.batch-size", "28"]
+    return ["--images", folder / "photos", "--items", folder / "items.csv", "--method", "scahn", *size]
 
 
 def no_labels(_: Path) -> list[Row]:
@@ -52,6 +53,10 @@ def other_words(_: Path) -> list[Row]:
 
 def own_labels(_: Path) -> list[Row]:
     return [(image, text, f"label {image}") for image, text, _ in USABLE]
+
+
+def label_everywhere(_: Path) -> list[Row]:
+    return [(image, text, f"{labels}|photo") for image, text, labels in USABLE]
 
 
 def empty_text(_: Path) -> list[Row]:
@@ -88,6 +93,7 @@ def newest_run() -> FlowRun:
     [
         (other_words, "folder: none of the 4 query texts has a word that occurs in the 24 training texts"),
         (own_labels, "folder: every label occurs at most once among the 24 training items"),
+        (label_everywhere, "folder: each of the 24 training items has the label 'photo', so all items"),
         (
             empty_text,
             "folder: at least 1 of 30 items are unusable, more than 1%:\n  29.png: its text is empty",
@@ -97,7 +103,7 @@ def newest_run() -> FlowRun:
             "folder: at least 1 of 30 items are unusable, more than 1%:\n  7.png: image file 7.png is",
         ),
         (corrupt_image, "folder: at least 1 of 30 items are unusable, more than 1%:\n  7.jpg: "),
-        (few, "folder has 24 training items, and 64 bits in batches of 64 need at least 64"),
+        (few, "folder has 24 training items, and 16 bits in batches of 28 need at least 28"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
@@ -135,6 +141,14 @@ def test_a_table_without_labels(
     assert called.status == 2
     assert f"cmh: {message}" in called.err
     assert "--method joint" in called.err
+    assert not stores.open_store().sizes("")
+
+
+def test_fewer_rows_than_a_batch(tmp_path: Path, cmh_home: Path) -> None:
+    """Refused before any image is decoded, however the split will be drawn."""
+    called = cmh("run", *data(tmp_path, few), "--training.batch-size", "31")
+    assert called.status == 2
+    assert "folder has at most 30 training items, and 16 bits in batches of 31 need at least 31" in called.err
     assert not stores.open_store().sizes("")
 
 

@@ -103,6 +103,32 @@ def test_a_silent_holder_elsewhere_loses_it_and_a_live_one_does_not(local_store:
     thread.join()
 
 
+def test_a_lost_answer_is_no_other_holder(local_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 repeats a request whose answer was lost, and is told that there is a lease: its own."""
+    create = type(local_store).create_exclusive
+
+    def lossy(self: Store, path: str, data: bytes) -> bool:
+        create(self, path, data)
+        return False
+
+    monkeypatch.setattr(type(local_store), "create_exclusive", lossy)
+    began = time.monotonic()
+    with lease.hold(local_store, ADDRESS, never):
+        assert time.monotonic() - began < 0.4
+        assert local_store.exists(PATH)
+    assert not local_store.exists(PATH)
+
+
+def test_a_holder_that_slept_leaves_the_lease_to_its_successor(local_store: Store) -> None:
+    """As of a laptop that was closed: it neither renews nor deletes what is another's by now."""
+    theirs = json.dumps({"host": "other/1", "pid": 1, "started": 1.0, "thread": 1, "beat": 7}).encode()
+    with lease.hold(local_store, ADDRESS, never):
+        local_store.write_bytes(PATH, theirs)
+        time.sleep(0.3)
+        assert local_store.read_bytes(PATH) == theirs
+    assert local_store.read_bytes(PATH) == theirs
+
+
 def test_an_outage_at_the_end_changes_nothing(local_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was made is made, and what failed says why; the lease runs out."""
 

@@ -1,16 +1,19 @@
 """The store's promises, held by a folder and by a real S3 server alike: whole writes, one winner of an
 exclusive create, misses told from outages, no way out by a path, no secrets in what is passed around."""
 
+import errno
 import hashlib
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import s3fs
 import zarr
+from botocore.exceptions import ClientError
 
 from infra import s3
 from infra.storage import StorageError, Store
@@ -158,12 +161,60 @@ def test_outage_is_no_miss(tmp_path: Path, cmh_home: Path, monkeypatch: pytest.M
     store = open_store(f"s3://{s3_server.BUCKET}/outage")
     store.write_bytes("there", b"1")
     server.kill()
-    for operation in (  # two, because each is retried for some seconds
+    for operation in (  # few, because each is retried for some seconds
         lambda: store.read_bytes("there"),
         lambda: store.create_exclusive("there", b"2"),
+        lambda: store.read_bytes("there", 1),
     ):
         with pytest.raises(StorageError, match=f"{server.endpoint}.*AWS_ENDPOINT_URL"):
             operation()
+
+
+def test_first_bytes(store: Store) -> None:
+    """No more than asked for, and no more than there are."""
+    store.write_bytes("there", b"12345")
+    store.write_bytes("empty", b"")
+    assert [store.read_bytes("there", count) for count in (1, 5, 9)] == [b"1", b"12345", b"12345"]
+    assert store.read_bytes("empty", 1) == b""
+    with pytest.raises(FileNotFoundError):
+        store.read_bytes("nowhere", 1)
+
+
+@pytest.mark.slow
+def test_a_conflict_is_tried_again(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 says 409 while another request for the name is under way, which may fail: nobody has won yet."""
+    monkeypatch.setattr(s3, "CONFLICT_PAUSES", (0.01, 0.01))
+    refusals = [ClientError({"Error": {"Code": "ConditionalRequestConflict"}}, "PutObject") for _ in range(3)]
+    real, left = s3_store._fs, refusals[:2]
+
+    def conflicting(*arguments: Any, **options: Any) -> None:
+        if left:
+            raise OSError(409, "conflict") from left.pop()
+        real.pipe_file(*arguments, **options)
+
+    class Conflicting:
+        def __getattr__(self, name: str) -> Any:
+            return conflicting if name == "pipe_file" else getattr(real, name)
+
+    monkeypatch.setattr(type(s3_store), "_fs", Conflicting())
+    assert s3_store.create_exclusive("new", b"1")
+    assert not s3_store.create_exclusive("new", b"2")
+    left += refusals
+    with pytest.raises(StorageError, match="conflict"):
+        s3_store.create_exclusive("newer", b"1")
+
+
+def test_a_file_system_without_hard_links_is_said(
+    local_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing could be published in it."""
+
+    def unable(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", unable)
+    with pytest.raises(StorageError, match=r"no hard links, which a store needs; choose another folder"):
+        local_store.create_exclusive("a", b"")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -157,3 +157,16 @@ def test_compact_joins_parts_in_order_up_to_a_size(tmp_path: Path, monkeypatch: 
         again = changes.compact(folder, contents)
         assert again.parts[:2] == contents.parts[:2]
     assert {part.name for part in contents.parts}.isdisjoint(f"part-{number:05}" for number in range(12))
+
+
+def test_no_joined_part_is_above_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of uneven sizes; one that is larger by itself stays as it is."""
+    folder = create(tmp_path)
+    monkeypatch.setattr(changes, "COMPACT", 100)
+    with changes.lock(folder):
+        contents, names = manifest.read(folder), 0
+        for items in (50, 90, 50, 10, 120, 30):
+            contents = added(names, items)(folder, contents)
+            names += items
+        contents = changes.compact(folder, contents)
+    assert [part.items for part in contents.parts] == [50, 90, 60, 120, 30]

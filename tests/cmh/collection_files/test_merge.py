@@ -103,3 +103,13 @@ def test_columns_go_with_the_item_that_stays(tmp_path: Path) -> None:
         ("upload:only 0", 2),
         ("upload:only 1", 3),
     ]
+
+
+def test_columns_of_no_item_can_be_merged(tmp_path: Path) -> None:
+    """As they are when the only item that had some was deleted."""
+    folders = two(tmp_path)
+    empty = pa.table({"name": pa.array([], pa.string()), "year": pa.array([], pa.int64())})
+    changes.set_columns(folders[1], manifest.read(folders[1]), empty)
+    merged = merge.merge(folders, tmp_path / "all")
+    table = changes.read_columns(tmp_path / "all", merged)
+    assert table is None or len(table) == 0

@@ -148,6 +148,16 @@ def test_a_shard_written_again_is_read_again(tmp_path: Path) -> None:
         assert [record.image() for record in read(shard)] == [item.data]
 
 
+def test_compressed_images_beside_a_table_are_said(tmp_path: Path) -> None:
+    """Not that each image is missing."""
+    folder = made.csv_folder(tmp_path / "own", ITEMS)
+    (photos,) = (path for path in folder.iterdir() if path.is_dir())
+    shutil.make_archive(str(folder / "photos"), "gztar", photos)
+    shutil.rmtree(photos)
+    with pytest.raises(ValueError, match=r"photos\.tar\.gz is compressed, which is not read; unpack it"):
+        forms.detect(folder, {}, None)
+
+
 def test_a_dictionary_of_images_is_counted_as_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

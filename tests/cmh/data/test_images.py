@@ -140,6 +140,14 @@ def test_grey_of_sixteen_bits_keeps_its_scale():
     np.testing.assert_allclose(image[0, :, 0], np.linspace(0, 255, 64), atol=1)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_grey_of_unknown_scale_is_refused(kind):
+    """Nothing says what is white in 32 bits: as bytes, a ramp up to 1 or to 4095 would be black."""
+    ramp = np.tile(np.linspace(0, 4095, 64).astype(kind), (64, 1))
+    with pytest.raises(ValueError, match="image of 32 bits a pixel"):
+        decode_image(encoded(Image.fromarray(ramp), "TIFF"), "image", 64)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what it passes over
 def test_hostile_photos_are_errors_of_their_own():
     """A header of 400 megapixels, and Exif data of which no byte is safe."""

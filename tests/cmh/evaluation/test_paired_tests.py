@@ -133,6 +133,17 @@ def test_every_direction_and_length_is_corrected_by_itself() -> None:
     assert pairs([]).schema == paired_tests.PAIRS
 
 
+def test_scores_that_are_not_defined_are_not_tested() -> None:
+    """Recall at 10 of ten items is none: no difference holds, and other pairs are corrected without it."""
+    rng = np.random.default_rng(8)
+    runs = [scored("a", rng.random(20)), scored("b", rng.random(20)), scored("c", np.full(20, np.nan))]
+    rows = {(row["first"], row["second"]): row for row in pairs(runs).to_pylist()}
+    assert rows["a", "b"]["p_holm"] == rows["a", "b"]["p"]
+    for pair in (("a", "c"), ("b", "c")):
+        assert "recall at 10 of ten items" in rows[pair]["not_tested"]
+        assert (rows[pair]["p"], rows[pair]["holds"]) == (None, None)
+
+
 def test_other_queries_are_not_compared() -> None:
     """A method asked other queries, and one whose seeds were, are listed with the reason, not tested."""
     rng = np.random.default_rng(7)

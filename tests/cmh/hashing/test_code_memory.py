@@ -56,3 +56,5 @@ def test_balanced_weight_evens_relevant_and_other_pairs(memory):
     assert memory.weight_of_relevant(2.5) == 2.5
     with pytest.raises(ValueError, match="no training item has a label"):
         CodeMemory(torch.zeros(6, 3), bits=8, seed=0).weight_of_relevant("balanced")
+    with pytest.raises(ValueError, match="every two training items share a label"):
+        CodeMemory(torch.ones(6, 1), bits=8, seed=0).weight_of_relevant("balanced")

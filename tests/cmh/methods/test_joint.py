@@ -83,6 +83,15 @@ def test_without_labels_there_are_pairs_alone() -> None:
 
 
 @pytest.mark.slow
+def test_a_label_that_all_items_have_says_nothing() -> None:
+    """There are pairs alone, as without labels, and no division by a weight of nothing."""
+    memory = CodeMemory(torch.ones(9, 1), bits=K, seed=0)
+    batch = synthetic.random_batch(9, 4, words=D, channels=CHANNELS, labels=1, memory=memory)
+    terms = build().loss("pairs", torch.rand(2, 4, K), batch, memory)
+    assert terms.keys() == {"quantisation", "pairs"}
+    assert all(torch.isfinite(term) for term in terms.values())
+
+
 def test_it_finds_pairs_that_no_label_tells_apart() -> None:
     """Trained without a label on pairs of noisy views of one vector: validation items find their own pair."""
     rng = np.random.default_rng(0)

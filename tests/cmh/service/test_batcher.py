@@ -14,10 +14,10 @@ from cmh.service import batcher, queries, schema
 from cmh.service.batcher import Batcher
 from cmh.service.metrics import Metrics
 from cmh.service.pictures import Pictures
-from cmh.service.queries import Nearest, Query
+from cmh.service.queries import Nearest, Query, Refused
 from cmh.service.settings import Settings
 from cmh.service.snapshots import Snapshot, Snapshots
-from cmh.service.workers import Busy
+from cmh.service.workers import Busy, Workers
 from tests.cmh.service.conftest import open_client
 
 
@@ -102,8 +102,9 @@ def test_a_busy_service_answers_503_with_retry_after(snapshots: Snapshots, gate)
     with open_client(snapshots, waiting=1, seconds=0.3) as client:
         slow = client.get("/search?text=red")
         assert (slow.status_code, slow.headers["retry-after"]) == (503, "5")
-        too_many = client.post("/search/batch", json={"queries": [{"text": ["red"]}] * 2})
-        assert (too_many.status_code, too_many.headers["retry-after"]) == (503, "1")
+        never = client.post("/search/batch", json={"queries": [{"text": ["red"]}] * 2})
+        assert never.status_code == 422
+        assert "at most 1 queries at once" in never.json()["error"]
         opened.set()
         time.sleep(0.1)
         assert client.get("/search?text=red").status_code == 200
@@ -141,3 +142,42 @@ def test_a_list_of_items_is_not_waited_for_without_end(
         opened.set()
         assert (slow.status_code, slow.headers["retry-after"]) == (503, "5")
         assert client.get("/items").status_code == 200
+
+
+def test_more_queries_than_the_queue_holds_are_refused(snapshots: Snapshots) -> None:
+    """They would be told for ever to come back."""
+
+    async def scenario(made: Batcher) -> None:
+        with pytest.raises(Refused, match="at most 3 queries at once"):
+            await made.ask([Query(("red",), k=1)] * 4)
+        assert len(await made.ask([Query(("red",), k=1)] * 3)) == 3
+
+    run(snapshots, Settings(waiting=3), scenario)
+
+
+@pytest.mark.parametrize("to_the_end", [False, True])
+def test_work_that_has_begun_is_told_to_the_end_where_it_changes_something(to_the_end: bool) -> None:
+    """Without, nobody learns that it was done; what has not begun in time never does."""
+    done: list[str] = []
+
+    def slow(name: str) -> str:
+        time.sleep(0.4)
+        done.append(name)
+        return name
+
+    async def scenario() -> None:
+        workers = Workers(Settings(seconds=0.1), 1, "changes", to_the_end=to_the_end)
+        first = asyncio.create_task(workers.run(lambda: slow("first")))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(workers.run(lambda: slow("second")))
+        with pytest.raises(Busy, match="no answer within"):
+            await second
+        if to_the_end:
+            assert await first == "first"
+        else:
+            with pytest.raises(Busy):
+                await first
+
+    asyncio.run(scenario())
+    time.sleep(0.6)
+    assert done == ["first"]

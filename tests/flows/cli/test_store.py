@@ -99,7 +99,7 @@ def test_tags_are_listed_moved_and_taken_away(two: list[dict[str, Ref]]) -> None
 
 def test_old_artifacts_are_shown_before_they_go(two: list[dict[str, Ref]]) -> None:
     """Nothing is removed without --delete."""
-    call = ["gc", "--keep-last", 1, "--older-than", -1]
+    call = ["gc", "--keep-last", 1, "--older-than", 0]
     rows = cmh(*call, "--json").rows
     assert [row["path"] for row in rows] == [two[0][kind].address for kind in ("report", "codes", "model")]
     assert len(cmh("ls", "--json").rows) == 7
@@ -116,6 +116,9 @@ def test_old_artifacts_are_shown_before_they_go(two: list[dict[str, Ref]]) -> No
         (["tag", "production", "model/toy/0123456789abcdef"], "kind/name@tag"),
         (["verify", "model/toy@nothing"], "model/toy has no tags"),
         (["gc", "--keep-last", 0], "1 or more"),
+        (["gc", "--older-than", -1], "0 or more, got -1"),
+        (["gc", "--older-than", "nan"], "0 or more, got nan"),
+        (["ls", "modles"], "no kind of artifact; there are images, dataset"),
         (["deploy", "scahn/emoji"], "cmh up"),
         (["up", "--serve", "."], "is no collection; make one first: cmh index"),
     ],
