@@ -101,7 +101,9 @@ def images(source: Path, given: Mapping[str, str], done: Added, to: Path) -> Ima
         others = ", ".join(f"{count} {suffix}" for suffix, count in found.skipped.most_common(5))
         raise ValueError(
             f"{source} holds no images; those are files that end with {', '.join(image_files.SUFFIXES)}, and "
-            f"tars and Parquet files that hold such" + (f"; it holds {others}" if others else "")
+            f"tars and Parquet files that hold such"
+            + (f"; it holds {others}" if others else "")
+            + "; `cmh remove` takes out of a collection what is gone"
         )
     return Images(found.images, held, unread)
 

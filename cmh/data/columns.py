@@ -4,6 +4,7 @@ One column names the item: `image`, `file_name`, `name`, `path` or `id`, or for 
 Types are those that the file has or that Arrow finds in it; a column `labels` of text is split at | and ;.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pyarrow.parquet as pq
 
 from cmh.data import parquet_batches, tables
 from cmh.data.sides import Side
+
+_log = logging.getLogger(__name__)
 
 MAX_BYTES = 2 << 30
 MAX_COLUMNS = 200
@@ -31,9 +34,26 @@ _OTHERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.ty
 def _read_csv(file: Path) -> pa.Table:
     with file.open("rb") as stream:
         mark = tables.separator(stream.readline(1 << 16).decode(errors="replace"))
-    return pyarrow.csv.read_csv(
+    table = pyarrow.csv.read_csv(
         file, parse_options=pyarrow.csv.ParseOptions(delimiter=mark, newlines_in_values=True)
     )
+    _tell_odd_cells(file, table)
+    return table
+
+
+def _tell_odd_cells(file: Path, table: pa.Table) -> None:
+    """Warn of columns that are texts for the sake of few cells, as a number written otherwise."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if not pa.types.is_string(column.type) or not len(column):
+            continue
+        filled = column.filter(pc.not_equal(pc.fill_null(pc.utf8_trim_whitespace(column), ""), ""))
+        number = pc.match_substring_regex(filled, r"^\s*[-+]?[0-9]+([.][0-9]+)?\s*$")
+        others = filled.filter(pc.invert(number))
+        if 0 < len(others) <= len(filled) / 2:
+            _log.warning(
+                f"{file.name}: column {name!r} is text, as {len(others)} of {len(filled)} cells are no "
+                f"numbers, such as {others[0].as_py()[:60]!r}; conditions compare it as text"
+            )
 
 
 def _read_parquet(file: Path) -> pa.Table:
@@ -199,7 +219,11 @@ def _first(cells: pa.ChunkedArray) -> pa.BooleanArray:
 def _check_columns(file: Path, table: pa.Table, what: Side, keys: Sequence[str]) -> None:
     names = table.column_names
     if len(set(names)) != len(names) or len(names) > MAX_COLUMNS:
-        raise ValueError(f"{file} has {len(names)} columns; at most {MAX_COLUMNS}, each with its own name")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(
+            f"{file} has {len(names)} columns{', several of them called ' + twice[0][:60] if twice else ''}; "
+            f"at most {MAX_COLUMNS} are kept, each with its own name"
+        )
     if not any(name in names for name in keys):
         raise ValueError(
             f"{file} does not say which {what} a row is about; it has the columns {', '.join(names)[:300]}; "

@@ -1,4 +1,8 @@
-"""Query, database, training and validation rows; groups stay whole, so that nothing leaks."""
+"""Query, database, training and validation rows.
+
+`grouped`, the split of data without one, keeps groups whole, so that nothing leaks.  Splits of publishers and
+of papers draw item by item, as they do; `cmh.data.quality` counts what is torn by that.
+"""
 
 from collections.abc import Sequence
 

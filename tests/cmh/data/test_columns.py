@@ -148,3 +148,20 @@ def test_few_bytes_that_stand_for_many_are_refused(
     assert (tmp_path / "c.parquet").stat().st_size < 40_000
     with pytest.raises(ValueError, match="what is read of it has more than 1048576 bytes"):
         columns.read(tmp_path / "c.parquet", "image")
+
+
+def test_numbers_that_are_written_otherwise_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A column is text for the sake of one cell: said where it is read, not at the first condition."""
+    (tmp_path / "c.csv").write_text('image,year,place\na.jpg,2019,Rome\nb.jpg,"2,020",Bern\nc.jpg,2021,7\n')
+    table = columns.read(tmp_path / "c.csv", "image")
+    assert pa.types.is_string(table["year"].type)
+    (warning,) = caplog.messages
+    assert "column 'year' is text, as 1 of 3 cells are no numbers, such as '2,020'" in warning
+
+
+def test_a_name_that_two_columns_have_is_said(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("image,year,year\na.jpg,1,2\n")
+    with pytest.raises(ValueError, match="3 columns, several of them called year"):
+        columns.read(tmp_path / "c.csv", "image")
