@@ -23,7 +23,7 @@ def check_records(records: Sequence[Record], entry: Entry) -> None:
     """Refuse records that would make later stages fail, before the long work."""
     if not records and entry.reader == "folder":
         raise ValueError(
-            f"{entry.name}: the table of items has no rows below its first line; an item a line goes there"
+            f"{entry.name}: the table of items names its columns and has no item; give it one a line"
         )
     if not records:
         raise ValueError(

@@ -172,7 +172,7 @@ def test_too_many_damaged_items_stop_the_run(tmp_path):
         ([(image, text, "") for image, text, _ in ROWS], "no item has a label"),
         ([(image, text, "a") for image, text, _ in ROWS], "only one label, 'a'"),
         ([*ROWS[:-1], ("19.png", " ", "a")], r"19\.png: its text is empty"),
-        ([], "found no items"),
+        ([], "names its columns and has no item"),
     ],
 )
 def test_unfit_tables_are_refused_before_the_work(tmp_path, rows, message, monkeypatch):
