@@ -165,11 +165,22 @@ def _experiment(
     )
 
 
+def checked(wanted: Comparison, resources: Resources) -> Resolved:
+    """Resolve a comparison, and refuse now, and not when its turn comes, a run that cannot work.
+
+    Raises:
+        ValueError, OSError: as `resolve` and `preflight.check`.
+    """
+    resolved = resolve(wanted)
+    for one in resolved.runs:
+        preflight.check(one.run, resources)
+    return resolved
+
+
 def plan(wanted: Comparison, resources: Resources) -> list[dict[str, Any]]:
     """Return a row per run with what it would compute; nothing is computed."""
     rows = []
-    for one in resolve(wanted).runs:
-        preflight.check(one.run, resources)
+    for one in checked(wanted, resources).runs:
         missing = [step.stage for step in pipeline.plan_resolved(one.run) if step.state != "cached"]
         rows.append(
             {"dataset": one.run.entry.name, "method": one.variant.name}
@@ -186,9 +197,7 @@ def compare(wanted: Comparison, resources: Resources, report_run: Callable[[str]
     rows: list[dict[str, Any]] = []
     scored: list[ScoredQueries] = []
     reports: dict[str, str] = {}
-    resolved = resolve(wanted)
-    for one in resolved.runs:  # now, and not when its turn comes
-        preflight.check(one.run, resources)
+    resolved = checked(wanted, resources)
     for number, one in enumerate(resolved.runs, start=1):
         bits, seed = one.run.experiment.bits, one.run.experiment.seed
         key = f"{one.run.entry.name}/{one.variant.name}/{bits}/{seed}"

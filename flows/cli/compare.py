@@ -30,6 +30,7 @@ def compare(
         show(rows, as_json, f"Plan: {left} of {len(rows)} runs have something to compute")
         return
     reachable.check_prefect()
+    comparing.checked(wanted, resources)  # before Prefect starts a server
     ref = comparing.compare(wanted, resources, None if as_json else _tell)
     made = artifacts.open_artifact(stores.open_store(), ref)
     summed, pairs = (made.read_table(f"{name}.parquet") for name in ("comparison", "pairs"))
