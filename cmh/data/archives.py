@@ -66,7 +66,12 @@ def listing(path: Path, most: int = FILE_BYTES) -> dict[str, Member]:
     else:
         raise ValueError(f"{path}: no such file or folder")
     # __MACOSX: doubles that macOS packs beside the files
-    named = {name: read for name, read in found if not name.startswith("__MACOSX/")}
+    named: dict[str, Member] = {}
+    for name, read in found:
+        if name in named and zipfile.is_zipfile(path):  # of a tar the last one counts, as of tar itself
+            raise ValueError(f"{path} holds {name} twice, so nothing says which is meant; pack it anew")
+        if not name.startswith("__MACOSX/"):
+            named[name] = read
     return dict(sorted(named.items()))
 
 

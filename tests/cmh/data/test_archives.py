@@ -281,3 +281,19 @@ def test_a_missing_file_raises_when_read():
     """The error of one record, not of the reader."""
     with pytest.raises(FileNotFoundError, match=r"image file a\.jpg is missing"):
         archives.missing("a.jpg")()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_twice_is_refused_in_a_zip_and_replaced_in_a_tar(tmp_path):
+    """A tar that was appended to holds older versions; of a zip, programs take the one or the other."""
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as packed:
+        for data in (b"old", b"new"):
+            packed.writestr("im1.jpg", data)
+    with pytest.raises(ValueError, match=r"holds im1.jpg twice"):
+        archives.listing(tmp_path / "set.zip")
+    for data in (b"old", b"new"):
+        with tarfile.open(tmp_path / "set.tar", "a") as packed:
+            info = tarfile.TarInfo("im1.jpg")
+            info.size = len(data)
+            packed.addfile(info, io.BytesIO(data))
+    assert archives.listing(tmp_path / "set.tar")["im1.jpg"]() == b"new"
