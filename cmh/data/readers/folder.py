@@ -7,9 +7,10 @@ Options: `columns`, what is read → the column that holds it, where it has anot
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cmh.data import archives, item_table, own_records
@@ -18,7 +19,9 @@ from cmh.data.images import read_bytes
 from cmh.data.item_table import ItemTable
 from cmh.data.records import Record
 
-REVISION = 3  # raise it when the same folder and table give other records
+REVISION = 4  # raise it when the same folder and table give other records
+
+_ADDRESS = re.compile(r"[A-Za-z]:/|[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Record]:
@@ -70,8 +73,16 @@ def _images(sources: Mapping[str, Path], table: ItemTable) -> list[ImageFile]:
 def _check_name(name: str, where: str, images: Path) -> None:
     """Refuse an image that does not lie below the folder, by its name; links in the folder are followed."""
     parts = Path(name).parts
+    if _ADDRESS.match(name):
+        raise ValueError(
+            f"{where}: image {name[:200]!r} is an address, or a path of Windows; fetch the images "
+            f"into a folder, and write their paths below it, such as {PurePosixPath(name).name[:80]!r}"
+        )
     if not name or "\0" in name or Path(name).is_absolute() or ".." in parts:
-        raise ValueError(f"{where}: image {name[:200]!r} is not a file name below {images}")
+        raise ValueError(
+            f"{where}: image {name[:200]!r} is not a file name below {images}; write it relative "
+            "to that folder"
+        )
     if any(part.startswith(".") for part in parts):
         raise ValueError(f"{where}: image {name[:200]!r} is hidden; rename it, without the dot")
 

@@ -24,6 +24,7 @@ from cmh.data.item_table import ItemTable
 from cmh.data.records import Record
 from cmh.data.shards import Shard
 
+REVISION = 2  # raise it when the same sources give other records
 GROUP_BYTES = 1 << 30  # of the images of one row group, which is read whole
 PATH_BYTES = 256 << 20  # of the paths of all images
 _FEW = 16  # rows that are read at once on the way to one

@@ -57,6 +57,8 @@ def test_id_and_group_are_taken(tmp_path):
         ('image,text,labels\na.png,"red apple,x\na.png,pear,y\n', "close every quote"),
         ("image,text,labels\n../secret.png,x,y\n", "line 2: image '../secret.png' is not a file name below"),
         ("image,text,labels\n/etc/passwd,x,y\n", "is not a file name below"),
+        ("image,text,labels\nC:\\me\\a.jpg,x,y\n", "'C:/me/a.jpg' is an address, or a path of Windows"),
+        ("image,text,labels\nhttps://host/a.jpg,x,y\n", "write their paths below it, such as 'a.jpg'"),
         ('image,text,labels\na.png,x,"red, fruit"\n', "line 2: labels 'red, fruit' hold ','"),
         (
             "image,text,labels\na.png,x,red\nb.png,x,nan\n",
