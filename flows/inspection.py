@@ -24,6 +24,7 @@ from flows.run import Run, resolve
 from flows.stages import dataset, precomputed, records
 
 SHOWN = 5  # of a kind
+FEW_GROUPS = 3  # of validation items
 _LABELS = 10
 
 
@@ -250,6 +251,13 @@ def _split(said: Inspection, items: dataset.Assembled, entry: Entry) -> None:
     split.lines.append(f"{how}; {told} (the database is all but the queries)")
     found = quality.of_items(items.said, [r.group for r in items.items], items.label_NL, items.split)
     split.lines += found.lines()
+    chosen_by = {items.items[row].group for row in items.split["validation"]}
+    if 0 < len(chosen_by) < FEW_GROUPS:
+        split.lines.append(
+            f"the validation items, by which the best epoch is chosen, are of {len(chosen_by)} group(s), "
+            "such as copies of one image, and may tell nothing; give more images, or your own column `group` "
+            "or `split`"
+        )
     said.counted = {"items": len(items.items), "labels": len(items.names), **found.items}
 
 

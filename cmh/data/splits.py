@@ -1,7 +1,8 @@
 """Query, database, training and validation rows.
 
 `grouped`, the split of data without one, keeps groups whole, so that nothing leaks.  Splits of publishers and
-of papers draw item by item, as they do; `cmh.data.quality` counts the groups that queries share with training.
+of papers draw item by item, as they do; `cmh.data.quality` counts the groups that queries share with the
+training set.
 """
 
 from collections.abc import Sequence

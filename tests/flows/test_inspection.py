@@ -60,6 +60,17 @@ def test_what_is_said_of_damage(damage: str, tmp_path: Path, cmh_home: Path) -> 
     assert re.search(message, said.out + said.err), said.out + said.err
 
 
+def test_validation_by_copies_of_one_image_is_told(tmp_path: Path, cmh_home: Path) -> None:
+    """No epoch is better than another by them, whatever is trained."""
+    folder = damaged.make(tmp_path / "data")
+    photos = sorted(folder.rglob("*.jpg"))
+    for photo in photos[:36]:
+        photo.write_bytes(photos[0].read_bytes())
+    said = cmh("inspect", folder)
+    assert "40 items, 40 images, 5 groups" in said.out
+    assert "are of 1 group(s), such as" in said.out
+
+
 def test_other_columns_are_named_in_the_command(tmp_path: Path, cmh_home: Path) -> None:
     """What was needed to understand the table is part of what to go on with."""
     path = made.tsv_of_other_names(tmp_path / "x", made.items(40))
