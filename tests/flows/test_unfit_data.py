@@ -146,7 +146,8 @@ def test_a_table_without_labels(
 
 def test_fewer_rows_than_a_batch(tmp_path: Path, cmh_home: Path) -> None:
     """Refused before any image is decoded, however the split will be drawn."""
-    called = cmh("run", *data(tmp_path, few), "--training.batch-size", "31")
+    *options, _ = data(tmp_path, few)
+    called = cmh("run", *options, 31)
     assert called.status == 2
     assert "folder has at most 30 training items, and 16 bits in batches of 31 need at least 31" in called.err
     assert not stores.open_store().sizes("")
