@@ -25,6 +25,14 @@ def find(place: Path, suffix: str) -> list[Path]:
     return sorted(path for path in image_files.walk(place) if path.suffix == suffix)
 
 
+def some(place: Path, suffix: str) -> list[Path]:
+    """Return what `find` does; raises ValueError if there is none."""
+    found = find(place, suffix)
+    if not found:
+        raise ValueError(f"{place} holds no {suffix} files")
+    return found
+
+
 def join(place: Path, found: Sequence[Shard]) -> tuple[ItemTable, list[ImageFile]]:
     """Return the rows of all shards as one table, and the image of each.
 

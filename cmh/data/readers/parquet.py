@@ -51,7 +51,7 @@ def remarks(sources: Mapping[str, Path], options: Mapping[str, Any]) -> list[str
 
 def columns(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Mapping[str, str | None]:
     """Return what each column of the shards is read as; None: it is not read."""
-    return _table(_found(sources["shards"])[0], options).columns
+    return _table(shards.some(sources["shards"], ".parquet")[0], options).columns
 
 
 def image_column(columns: pa.Schema, wanted: str | None) -> str | None:
@@ -156,16 +156,9 @@ def schema(shard: Path) -> pa.Schema:
     return found
 
 
-def _found(place: Path) -> list[Path]:
-    found = shards.find(place, ".parquet")
-    if not found:
-        raise ValueError(f"{place} holds no Parquet files")
-    return found
-
-
 def _read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> tuple[ItemTable, list[ImageFile]]:
     place = sources["shards"]
-    return shards.join(place, [_shard(path, options) for path in _found(place)])
+    return shards.join(place, [_shard(path, options) for path in shards.some(place, ".parquet")])
 
 
 def _shard(path: Path, options: Mapping[str, Any]) -> Shard:

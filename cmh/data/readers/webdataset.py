@@ -44,7 +44,7 @@ def remarks(sources: Mapping[str, Path], options: Mapping[str, Any]) -> list[str
 
 def columns(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Mapping[str, str | None]:
     """Return what the parts of a sample are read as; None: it is not read."""
-    shard = _found(sources["shards"])[0]
+    shard = shards.some(sources["shards"], ".tar")[0]
     return _understood(shard, archives.listing(shard), options).columns
 
 
@@ -72,16 +72,9 @@ def is_image(name: str) -> bool:
     return Path(name).suffix.lower() in _KINDS
 
 
-def _found(place: Path) -> list[Path]:
-    found = shards.find(place, ".tar")
-    if not found:
-        raise ValueError(f"{place} holds no tar files")
-    return found
-
-
 def _read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> tuple[ItemTable, list[ImageFile]]:
     place = sources["shards"]
-    return shards.join(place, [_shard(path, options) for path in _found(place)])
+    return shards.join(place, [_shard(path, options) for path in shards.some(place, ".tar")])
 
 
 def _shard(path: Path, options: Mapping[str, Any]) -> Shard:
