@@ -43,9 +43,10 @@ def explain(error: Exception, *, debug: bool) -> int:
 
 def _said(error: Exception) -> str:
     """Return an error in words; one of the operating system's own begins with its number."""
-    if isinstance(error, OSError) and isinstance(error.filename, str | bytes) and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    return str(error)
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return f"{place}{error.strerror}"
 
 
 def explain_options(error: CycloptsError) -> Text:
