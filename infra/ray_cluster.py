@@ -16,10 +16,11 @@ import pyarrow.fs
 import ray
 import torch
 from fsspec.core import url_to_fs
-from ray._raylet import Config  # type: ignore[attr-defined]
+from ray._raylet import Config, PlacementGroupID  # type: ignore[attr-defined]
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from infra import signals
 from infra.logging import circumstances, note_place, within
@@ -33,6 +34,9 @@ _PATIENCE = 30.0  # seconds for a cluster to start an actor
 
 _LOST = (ray.exceptions.RayActorError, ray.exceptions.RaySystemError, ray.exceptions.RpcError)
 """What a driver sees of the actor that leads its training, when Ray's head is gone."""
+
+_LOST_EARLY = (ray.exceptions.RayActorError, WorkerGroupStartupFailedError)
+"""What Ray Train meets when a node goes while its workers start; the first of them it does not try again."""
 
 log = logging.getLogger(__name__)
 
@@ -129,11 +133,12 @@ def train(
     """
     _check_room({"CPU": workers * cpus, "GPU": workers if gpu else 0}, workers)
     each = {"CPU": cpus} | ({"GPU": 1} if gpu else {})
+    losses = 0
     while True:
         config = {"loop": loop, "job": job, "circumstances": circumstances()}
         trainer = _trainer(config, store, folder, workers, each)
         try:
-            with _told_of_losses(workers, each):
+            with _told_of_losses(workers, each), _room_freed():
                 return signals.run_aside(trainer.fit).return_value
         except _LOST as error:
             raise ConnectionError(
@@ -141,7 +146,9 @@ def train(
                 f"again, and it goes on from the last checkpoint ({str(error)[:300]})"
             ) from error
         except ray.train.ControllerError as error:
-            if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
+            if isinstance(error.controller_failure, _LOST_EARLY) and losses < MAX_FAILURES:
+                losses += 1
+            elif not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
                 raise
             room = _room(each)
             possible = [count for count in (workers, *fewer) if count <= min(workers, room)]
@@ -156,6 +163,8 @@ def train(
                 log.warning(
                     "Ray has room for %d of %d workers; going on with %d", room, workers, max(possible)
                 )
+            else:
+                log.warning("Ray has started no %d workers yet: others use their room; waiting on", workers)
             workers = max(possible)
 
 
@@ -177,6 +186,23 @@ def _trainer(
             failure_config=FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=STARTS - 1),
         ),
     )
+
+
+@contextmanager
+def _room_freed() -> Iterator[None]:
+    """Give back what a training within the block reserved, if it fails.
+
+    Ray Train leaves that to an actor, which may have been at the node that was lost; what it reserved would
+    then be nobody's for as long as the cluster runs.
+    """
+    try:
+        yield
+    except ray.train.TrainingFailedError:
+        job = ray.get_runtime_context().get_job_id()
+        for name, group in placement_group_table().items():
+            if name.endswith(job) and group["state"] != "REMOVED":  # the last four bytes of its id
+                remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+        raise
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Ray as the pipeline starts it: with a token, a dashboard that answers, and its end with the block."""
 
+import contextlib
 import os
 import socket
 import stat
@@ -100,26 +101,39 @@ def head(tmp_path: Path) -> Iterator[Callable[[dict[str, str]], str]]:
 
     yield start
     for process in started:
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        psutil.wait_procs(children, timeout=20)
+        running = psutil.Process(process.pid)
+        for each in [*running.children(recursive=True), running]:  # by itself it takes half a minute to end
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        process.wait()
+
+
+def _has_a_worker(node: psutil.Process) -> bool:
+    """Whether Ray has a process of a training on this node, if only one that starts."""
+    for process in node.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any("RayTrainWorker" in word for word in process.cmdline()):
+                return True
+    return False
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cmh_home")
+@pytest.mark.parametrize("early", [False, True], ids=["while they work", "while they start"])
 def test_a_lost_node_is_said_and_fewer_workers_go_on(
-    head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, early: bool
 ):
     """Two nodes with a worker each, of which one is killed: the other starts the loop again, alone."""
     monkeypatch.setattr(ray_cluster, "STARTS", 1)
+    monkeypatch.setattr(ray_cluster, "_LOOK_EVERY", 0.5)
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "5")  # a minute, by default
-    address = head({})
+    address = head({"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "1000"})
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--address", address]
     command += ["--num-cpus", "1", "--node-ip-address", "127.0.0.1", "--disable-usage-stats"]
 
     def lose() -> None:
-        while not (tmp_path / "world-2").exists():
-            time.sleep(0.2)
+        while not (_has_a_worker(node) if early else (tmp_path / "world-2").exists()):
+            time.sleep(0.1)
         for process in [*node.children(recursive=True), node]:
             process.kill()
 
