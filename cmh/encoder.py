@@ -19,6 +19,8 @@ from cmh.data import images
 from cmh.data.texts import bag_of_words, sequences
 from cmh.model_facts import Facts
 
+_WORDS = 1024  # of the vocabulary that are encoded at once
+
 Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 """uint8 RGB images (H, W, 3) of any size."""
 
@@ -95,6 +97,16 @@ class Encoder(ABC):
         elif self.facts.text == "words" or self.facts.words:
             inputs["bag"] = bag_of_words(texts, self.vocabulary)
         return self.text_outputs(**inputs)[:, self.order]
+
+    def relax_vocabulary(self) -> NDArray[np.float32]:
+        """Return the relaxed codes of the words of the vocabulary, each a text of its own, float32 (D, K).
+
+        Raises:
+            ValueError: the model was trained on text features, not on words.
+        """
+        words = self.vocabulary
+        parts = [self.relax_texts(words[start : start + _WORDS]) for start in range(0, len(words), _WORDS)]
+        return np.concatenate(parts)
 
     def pack(self, u_BK: NDArray[np.float32]) -> NDArray[Any]:
         """Return the packed codes, uint8 (B, P), of relaxed ones; embeddings of a real-valued method stay."""

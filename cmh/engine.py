@@ -34,7 +34,6 @@ For hits beyond, the next 1,200 follow, then 4,800 and so on, so that a longer l
 """
 
 _CONDITIONS = 16  # whose items are kept, a byte each
-_WORDS = 1024  # of the vocabulary that are encoded at once
 
 Image = NDArray[np.uint8]
 Relaxed = NDArray[np.float32]
@@ -237,10 +236,11 @@ class Engine:
     @cached_property
     def _words(self) -> "Engine":
         """Searches the words of the vocabulary, as texts."""
-        words, model = self.model.vocabulary, self.model
-        parts = [model.relax_texts(words[start : start + _WORDS]) for start in range(0, len(words), _WORDS)]
-        index = Index(model.pack(np.concatenate(parts)), model.bits)
-        return Engine(model, index, "text", lambda row: (words[row], ""), self.image, Embeddings(parts))
+        words, relaxed_DK = self.model.vocabulary, self.model.relax_vocabulary()
+        index = Index(self.model.pack(relaxed_DK), self.model.bits)
+        return Engine(
+            self.model, index, "text", lambda row: (words[row], ""), self.image, Embeddings([relaxed_DK])
+        )
 
     def _checked_order(self, order: Order | None) -> Order:
         if order is not None and order not in self.orders:

@@ -3,9 +3,9 @@
     model = exported.load(Path("model"), threads=2, cache=Path("graphs"))
     model.encode_texts(["a dog in the snow"])
 
-`cmh.onnx.graphs` writes a model's graphs, from the model's own weights.  A cache keeps them, by the SHA-256
-of the model's files, of this package's sources and of the graph, so that no graph of another revision of a
-method or network is used; each is read only when it is first needed.
+`cmh.onnx.graphs` writes a model's graphs, from the model's own weights.  A cache keeps them, and the relaxed
+codes of the vocabulary, by the SHA-256 of the model's files, of this package's sources and of what is kept,
+so that nothing of another revision of a method or network is used; each is read only when first needed.
 
 Shape suffixes: B = images or texts, H, W = image, D = text dimensions, T = tokens or words, F = features,
 K = bits.
@@ -14,6 +14,7 @@ K = bits.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import threading
 import uuid
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH = 16  # images or texts of a forward pass: as fast as more, with less memory
-KEPT = 24  # graphs in a cache; the oldest ones beyond are deleted
+KEPT = 32  # files in a cache; the oldest ones beyond are deleted
 _SOURCES = Path(__file__).parents[1]  # of this package
 
 
@@ -51,6 +52,7 @@ class ExportedModel(Encoder):
         vocabulary: tuple[str, ...],
         labels: tuple[str, ...],
         graph: Callable[[str], bytes],
+        kept: Callable[[str, Callable[[], bytes]], bytes],
         tokenize: Callable[[], tokens.Tokenize],
         threads: int,
     ) -> None:
@@ -61,11 +63,12 @@ class ExportedModel(Encoder):
             vocabulary: the words of the vocabulary.
             labels: the labels.
             graph: returns the contents of one of its ONNX files.
+            kept: returns what there is under a name, else what is then computed.
             tokenize: returns the tokeniser of its text network.
             threads: CPU threads of each forward pass.
         """
         self.facts, self.vocabulary, self.labels = facts, vocabulary, labels
-        self._graph, self._tokenizer, self._threads = graph, tokenize, threads
+        self._graph, self._kept, self._tokenizer, self._threads = graph, kept, tokenize, threads
         self._sessions: dict[str, Session] = {}
         self._preparing = threading.RLock()
 
@@ -87,6 +90,16 @@ class ExportedModel(Encoder):
     def text_outputs(self, **inputs: NDArray[Any]) -> NDArray[np.float32]:
         """Return relaxed codes or embeddings (B, K) of texts; `inputs` as of `Encoder.text_outputs`."""
         return self._batched("text", **inputs)
+
+    def relax_vocabulary(self) -> NDArray[np.float32]:
+        """Return the relaxed codes of the vocabulary, as `Encoder`; a text network takes seconds for them."""
+
+        def computed() -> bytes:
+            file = io.BytesIO()
+            np.save(file, super(ExportedModel, self).relax_vocabulary())
+            return file.getvalue()
+
+        return np.asarray(np.load(io.BytesIO(self._kept("vocabulary.npy", computed)), allow_pickle=False))
 
     def _batched(self, name: str, **inputs: NDArray[Any]) -> NDArray[np.float32]:
         session = self._session(name)
@@ -134,7 +147,13 @@ def load(folder: Path, *, threads: int, cache: Path | None = None) -> ExportedMo
         ) from error
     source = _Source(folder, cache)
     return ExportedModel(
-        facts, vocabulary, labels, source.graph, lambda: _tokenizer(folder, facts), max(1, threads)
+        facts,
+        vocabulary,
+        labels,
+        source.graph,
+        source.kept,
+        lambda: _tokenizer(folder, facts),
+        max(1, threads),
     )
 
 
@@ -145,28 +164,34 @@ def of(model: Model, *, threads: int) -> ExportedModel:
     network = model.text_network
     return ExportedModel(
         model.facts, model.vocabulary, model.labels, lambda name: graphs.write(model, name),
+        lambda _, computed: computed(),
         lambda: network.tokenize if network is not None else tokens.clip(), threads,
     )  # fmt: skip
 
 
 class _Source:
-    """The graphs of a model in a folder, from a cache or written by torch."""
+    """What a model in a folder gives, from a cache or made now: graphs, by torch, and codes of its words."""
 
     def __init__(self, folder: Path, cache: Path | None) -> None:
         self._folder, self._cache = folder, cache
 
     def graph(self, name: str) -> bytes:
         """Return the contents of an ONNX file."""
+        return self.kept(f"{name}.onnx", lambda: self._write(name))
+
+    def kept(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """Return what the cache has under a name, else what is made and kept now."""
         if self._cache is None:
-            return self._write(name)
-        known = f"{self._identity[:32]}-{name}"
-        for file in self._cache.glob(f"{known}-*.onnx"):
+            return make()
+        stem, suffix = name.split(".")
+        known = f"{self._identity[:32]}-{stem}"
+        for file in self._cache.glob(f"{known}-*.{suffix}"):
             with suppress(FileNotFoundError):  # another process deletes old ones
                 contents = file.read_bytes()
                 if file.stem == f"{known}-{_digest(contents)}":  # else it is damaged
                     return contents
-        contents = self._write(name)
-        _keep(self._cache, f"{known}-{_digest(contents)}.onnx", contents)
+        contents = make()
+        _keep(self._cache, f"{known}-{_digest(contents)}.{suffix}", contents)
         return contents
 
     @cached_property
@@ -206,7 +231,9 @@ def _keep(cache: Path, name: str, contents: bytes) -> None:
         log.warning("%s cannot be written, so torch prepares the model each time: %s", cache, error)
         return
     with suppress(FileNotFoundError):  # another process deletes the same ones
-        files = sorted(cache.glob("*.onnx"), key=lambda file: file.stat().st_mtime, reverse=True)
+        files = sorted(
+            [*cache.glob("*.onnx"), *cache.glob("*.npy")], key=lambda file: file.stat().st_mtime, reverse=True
+        )
         for file in files[KEPT:]:
             file.unlink(missing_ok=True)
 

@@ -108,13 +108,12 @@ def test_numbers_of_items_and_bits_that_cannot_be_are_refused(order: Any, top: i
             engine(columns=pa.table({"year": YEARS})).nearest(QUERY, top, bits, order=order, where=where)
 
 
-def test_words_for_an_image_have_the_order_of_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By cosine unless another order is asked for, encoded in portions, whatever the items keep."""
-    monkeypatch.setattr("cmh.engine._WORDS", 7)
+def test_words_for_an_image_have_the_order_of_items() -> None:
+    """By cosine unless another order is asked for, whatever the items keep."""
     words = tuple(f"word{number}" for number in range(40))
     searched = engine("none")
     searched.model.vocabulary = words
-    searched.model.relax_texts = lambda some: IMAGES[[words.index(word) for word in some]]
+    searched.model.relax_vocabulary = lambda: IMAGES[:40]
     searched.model.relax_images = lambda images: QUERY[None]
     cosine_N, distance_N = cosines(IMAGES[:40]), [plain_distance(row) for row in range(40)]
     drawing = np.zeros((8, 8, 3), np.uint8)

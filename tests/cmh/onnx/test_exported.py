@@ -135,6 +135,22 @@ def test_a_damaged_graph_or_another_model_is_not_taken_from_the_cache(tmp_path: 
     assert len(list(cache.iterdir())) == 2
 
 
+def test_the_vocabulary_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In portions, the same as torch's; then it is in the cache, and no graph is read for it."""
+    monkeypatch.setattr("cmh.encoder._WORDS", 3)
+    folder, cache, trained = tmp_path / "model", tmp_path / "cache", _model(frozen=True)
+    folder.mkdir()
+    model.save(trained, folder)
+    first = exported.load(folder, threads=1, cache=cache).relax_vocabulary()
+    np.testing.assert_allclose(first, trained.relax_vocabulary(), atol=1e-5)
+    assert first.shape == (len(trained.vocabulary), trained.bits)
+    for graph in cache.glob("*.onnx"):
+        graph.unlink()
+    again = exported.load(folder, threads=1, cache=cache)
+    assert np.array_equal(again.relax_vocabulary(), first)
+    assert not list(cache.glob("*.onnx"))
+
+
 def test_graphs_of_other_sources_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model of another revision is refused, though a graph that an earlier one wrote is in the cache."""
     folder, cache, sources = tmp_path / "model", tmp_path / "cache", tmp_path / "cmh"
