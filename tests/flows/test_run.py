@@ -22,6 +22,7 @@ from flows.experiment import BackboneSettings, Experiment, TrainingSettings
 from flows.resources import Resources
 from flows.run import resolve
 from infra import artifacts, ray_cluster
+from infra.storage import Store
 from infra.stores import open_store
 
 ITEMS, SIZE = 96, 32
@@ -101,6 +102,28 @@ def test_workers_that_start_elsewhere_train_on_a_relative_entry(
     model = artifacts.open_artifact(open_store(), done[-1].ref)
     assert [one.ref.kind for one in done] == ["images", "dataset", "features", "model"]
     assert len(model.read_bytes("metrics.jsonl").splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_data_in_a_bucket_become_the_report_of_a_folder(folder: Path, s3_store: Store) -> None:
+    """Images and table from a real S3 server, up to the report; then from here, where nothing is left to do."""
+    torch.manual_seed(0)
+    save_file(backbones.load("resnet18", "none").network.state_dict(), "resnet18.safetensors")
+    for file in [*Path("photos").iterdir(), Path("items.csv")]:
+        s3_store.write_bytes(f"mine/{file}", file.read_bytes())
+
+    def report(where: str) -> pipeline.Done:
+        experiment = Experiment(
+            images=f"{where}photos", items=f"{where}items.csv", method="dcmh", bits=16,
+            backbone=BackboneSettings(name="resnet18", weights="resnet18.safetensors", image_size=SIZE),
+            training=TrainingSettings(epochs=1, batch_size=16),
+        )  # fmt: skip
+        return pipeline.start(experiment, Resources(threads=1))[-1]
+
+    made = report(f"{s3_store.url}/mine/")
+    assert made.ref.kind == "report"
+    again = report("")
+    assert (again.ref, again.state) == (made.ref, "cached")
 
 
 def test_the_default_method_goes_by_whose_data_it_is(folder: Path) -> None:
