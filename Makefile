@@ -24,8 +24,8 @@ demo: install  ## fetch emoji, train, encode, evaluate, search: the whole pipeli
 test: install  ## the tests, except those that take longer than seconds
 	$(BIN)/pytest -m "not slow" --numprocesses=auto --maxprocesses=4
 
-test-slow: install  ## the others: whole runs, clusters, servers, kills
-	$(BIN)/pytest -m slow
+test-slow: install  ## the others, two files at once: whole runs, clusters, servers, kills
+	$(BIN)/pytest -m slow --numprocesses=2 --dist=loadfile
 
 check: install  ## what CI checks before the tests: format, lint, types, import contracts
 	$(BIN)/ruff format --check .

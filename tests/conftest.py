@@ -20,6 +20,9 @@ from tests.s3_server import BUCKET, S3Server
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+if _worker := os.environ.get("PYTEST_XDIST_WORKER"):  # a Prefect each: SQLite takes one writer at a time
+    _home = os.environ.get("PREFECT_HOME", os.path.expanduser("~/.prefect"))
+    os.environ["PREFECT_HOME"] = os.path.join(_home, _worker)
 # One token for all Rays of the session: a process keeps the first token that it has read.
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN_PATH"] = f"{tempfile.mkdtemp(prefix='cmh-tests-')}/ray-token"

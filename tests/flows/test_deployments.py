@@ -9,9 +9,11 @@ import re
 import shutil
 import socket
 import time
+import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,8 +26,10 @@ from flows.pipeline import stages
 from flows.run import resolve
 from infra import artifacts, lineage, processes, stack
 from infra.stores import open_store
+from tests.cmh.service.serving import end, start
 from tests.flows.command_line import cmh
-from tests.flows.prefect_servers import Servers
+from tests.flows.prefect_servers import PATIENCE, Servers
+from tests.flows.test_index import draw
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +64,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 def test_every_server_answers_where_it_is_said_to(servers: Servers):
     """A taken port is passed over; secrets are the owner's alone; up again does nothing."""
-    rows = [json.loads(line) for line in servers.cmh("status", "--json").splitlines()]
+    rows = _status(servers)
     names = ["s3", "prefect", "dask", "dask-worker", "ray", "metrics", "prefect-worker"]
     assert [row["server"] for row in rows] == names
     assert {row["state"] for row in rows} == {"answers"}
@@ -68,6 +72,10 @@ def test_every_server_answers_where_it_is_said_to(servers: Servers):
     local = Path(servers.environment["CMH_HOME"], "local")
     assert all((local / name).stat().st_mode & 0o077 == 0 for name in ("env", "secrets.json"))
     assert "everything is up already" in servers.cmh("up")
+
+
+def _status(servers: Servers) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in servers.cmh("status", "--json").splitlines()]
 
 
 @pytest.mark.timeout(900)
@@ -141,6 +149,67 @@ def _check_stored(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
         assert one.run["run"].startswith("scahn-emoji-32-")
         assert lineage.core_hours(one)
     assert not [path for path in store.sizes(made["model"].ref.address) if "checkpoints" in path]
+
+
+def test_a_schedule_keeps_a_served_collection_in_step(servers: Servers, tmp_path: Path):
+    """Photos come, change and go while it is searched; the schedule runs until paused; all is counted."""
+    photos, kept = tmp_path / "photos", tmp_path / "collection"
+    draw(photos, ["a.png", "b.png", "c.png"])
+    servers.cmh("deploy", "refresh-index/photos", "--source", photos, "--collection", kept)
+    here = {"resources": {"threads": 1}}
+    state = servers.ended(servers.run("refresh-index/photos", **here))
+    assert state["message"] == "3 encoded, 0 of them as they had changed; 0 removed; 0 rejected"
+    served, url = start(kept, **servers.environment)
+    try:
+        assert _nearest(url, "a.png") == {"b.png", "c.png"}
+        draw(photos, ["b.png", "d.png"], seed=1)
+        (photos / "c.png").unlink()
+        deployment = servers.api("/deployments/name/refresh-index/photos")
+        every = [{"schedule": {"interval": 5, "timezone": "UTC"}, "active": True, "parameters": here}]
+        servers.api(f"/deployments/{deployment['id']}", {"schedules": every}, method="PATCH")
+        deadline = time.monotonic() + PATIENCE
+        while _nearest(url, "a.png") != {"b.png", "d.png"}:
+            assert time.monotonic() < deadline, _runs(servers, deployment["id"])
+            time.sleep(1)
+        every[0]["active"] = False
+        servers.api(f"/deployments/{deployment['id']}", {"schedules": every}, method="PATCH")
+    finally:
+        assert end(served)[0] == 0
+    while any(run["state_type"] in ("PENDING", "RUNNING") for run in _runs(servers, deployment["id"])):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    runs = _runs(servers, deployment["id"])
+    messages = [run["state"]["message"] for run in runs if run["state_type"] == "COMPLETED"]
+    assert "2 encoded, 1 of them as they had changed; 1 removed; 0 rejected" in messages
+    time.sleep(6)  # more than an interval
+    assert len(_runs(servers, deployment["id"])) == len(runs)
+    (address,) = [row["address"] for row in _status(servers) if row["server"] == "metrics"]
+    with urllib.request.urlopen(address) as answer:
+        counted = answer.read().decode()
+    assert 'cmh_stages_total{result="computed",stage="train"} 1' in counted
+
+
+def _nearest(url: str, name: str) -> set[str]:
+    """The other items of a served collection."""
+    with urllib.request.urlopen(f"{url}search?like={name}") as answer:
+        return {hit["id"] for hit in json.loads(answer.read())["hits"]} - {name}
+
+
+def _runs(servers: Servers, deployment: str) -> list[dict[str, Any]]:
+    """What the runs of a deployment have come to, but for those that are only planned."""
+    wanted = {"deployments": {"id": {"any_": [deployment]}}}
+    found: list[dict[str, Any]] = servers.api("/flow_runs/filter", wanted)
+    return [run for run in found if run["state_type"] != "SCHEDULED"]
+
+
+def test_an_artifact_comes_into_a_clean_home(servers: Servers, tmp_path: Path):
+    """`cmh pull` of a report from the bucket, verified, into a store that was not there."""
+    clean = Servers(servers.environment | {"CMH_HOME": str(tmp_path / "home")}, servers.log)
+    source = servers.environment["CMH_STORE"]
+    rows = [json.loads(line) for line in clean.cmh("ls", "--json").splitlines()]
+    (report,) = [row for row in rows if row["kind"] == "report"]
+    clean.cmh("pull", report["address"], "--source", source)
+    assert (tmp_path / "home" / "store" / report["address"] / "map.json").is_file()
 
 
 def test_a_run_without_its_data_says_what_to_put_where(servers: Servers):

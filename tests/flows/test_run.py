@@ -106,7 +106,7 @@ def test_workers_that_start_elsewhere_train_on_a_relative_entry(
 
 @pytest.mark.slow
 def test_data_in_a_bucket_become_the_report_of_a_folder(folder: Path, s3_store: Store) -> None:
-    """Images and table from a real S3 server, up to the report; then from here, where nothing is left to do."""
+    """Images and table from a real S3 server; then from here, where nothing is left to do."""
     torch.manual_seed(0)
     save_file(backbones.load("resnet18", "none").network.state_dict(), "resnet18.safetensors")
     for file in [*Path("photos").iterdir(), Path("items.csv")]:

@@ -156,7 +156,8 @@ def test_a_lost_node_is_said_and_fewer_workers_go_on(
         )
     node.wait()
     assert size == 1
-    assert "Ray has lost a node: there is room for 1 of 2 workers" in caplog.text
+    if not early:  # else a training may have ended before anyone has looked
+        assert "Ray has lost a node: there is room for 1 of 2 workers" in caplog.text
     assert "going on with 1" in caplog.text
 
 
