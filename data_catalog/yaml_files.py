@@ -15,7 +15,7 @@ class CatalogError(ValueError):
 class _BoundedSafeLoader(yaml.SafeLoader):
     """Plain values only, as SafeLoader makes no objects of other classes; neither aliases nor deep nesting.
 
-    By aliases a few lines can stand for gigabytes.
+    By aliases a few lines can stand for gigabytes.  Of a field that is there twice YAML takes the last.
     """
 
     depth = 0
@@ -30,6 +30,15 @@ class _BoundedSafeLoader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.YAMLError(f"the field {name[:60]} twice, again in line {key.start_mark.line + 1}")
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def read(path: Path) -> dict[str, Any]:

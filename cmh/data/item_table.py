@@ -169,7 +169,7 @@ def _text(cell: Any, where: str, column: str) -> str:
         return ""
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)  # whole numbers become fractions in a column where some are missing
-    if isinstance(cell, list | dict):
+    if isinstance(cell, list | dict | bool):
         raise ValueError(
             f"{where}: {column} {_shown(str(cell))} is not understood; a text or a number goes there"
         )
@@ -201,13 +201,17 @@ def _listed(cell: str, where: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         quoted = re.findall(_QUOTED, cell) if _PYTHON_LIST.fullmatch(cell) else None
         found = quoted and [label[1:-1] for label in quoted]
-    if not isinstance(found, list) or not all(isinstance(label, str | int) for label in found):
+    if not isinstance(found, list) or not all(_is_label(label) for label in found):
         raise ValueError(
             f"{where}: labels {_shown(cell)} are not understood; separate labels with | or ;, or write a "
             "JSON list of "
             'strings such as ["red", "fruit"]'
         )
     return tuple(dict.fromkeys(filter(None, (str(label).strip() for label in found))))
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _check_separators(name: str, cells: Sequence[tuple[str, Any]]) -> None:

@@ -11,6 +11,7 @@ Tables are foreign: their bytes and cells are limited, and nothing in them is ta
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,13 +127,32 @@ def _limited(lines: Any, name: str) -> Iterator[list[str]]:
         yield line
 
 
+class RepeatedKey(ValueError):
+    """A JSON object has a key twice."""
+
+
+def each_key_once(pairs: list[tuple[str, Any]]) -> Cells:
+    """Return a JSON object as a dict; for `object_pairs_hook`, as `json` would take the last of equal keys.
+
+    Raises:
+        RepeatedKey: a key is there twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise RepeatedKey(f"an object has the key {key[:60]!r} twice; keep one of the two")
+    return found
+
+
 def _json_lines(text: str, name: str) -> Table:
     rows = []
     for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = json.loads(line, object_pairs_hook=each_key_once)
+        except RepeatedKey as error:
+            raise ValueError(f"{name}, line {number}: {error}") from None
         except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{name}, line {number}: not JSON ({error}); JSON Lines have an object a line"
@@ -143,7 +163,9 @@ def _json_lines(text: str, name: str) -> Table:
 
 def _json_list(text: str, name: str) -> Table:
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=each_key_once)
+    except RepeatedKey as error:
+        raise ValueError(f"{name}: {error}") from None
     except RecursionError:
         raise ValueError(f"{name} is nested too deeply; a list of objects is read") from None
     except ValueError as error:

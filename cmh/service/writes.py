@@ -21,6 +21,7 @@ from cmh.collection_files import changes, manifest, uploads
 from cmh.collection_files.manifest import Contents
 from cmh.collection_files.parts import FileState
 from cmh.data import columns, images
+from cmh.data.tables import RepeatedKey, each_key_once
 from cmh.engine import Relaxed
 from cmh.service.queries import Refused, UnknownItem
 from cmh.service.settings import Settings
@@ -233,7 +234,9 @@ def _columns(given: str | None) -> dict[str, Any] | None:
     if given is None:
         return None
     try:
-        found = json.loads(given, parse_constant=_refuse_constant)
+        found = json.loads(given, parse_constant=_refuse_constant, object_pairs_hook=each_key_once)
+    except RepeatedKey as error:
+        raise Refused(f"columns: {error}") from error
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or len(found) > columns.MAX_COLUMNS or columns.KEY in found:

@@ -18,7 +18,7 @@ from cmh.data.equal_bytes import ImageFile
 from cmh.data.item_table import ItemTable
 from cmh.data.records import Record
 from cmh.data.shards import Shard
-from cmh.data.tables import Cells, Table
+from cmh.data.tables import Cells, Table, each_key_once
 
 REVISION = 2  # raise it when the same sources give other records
 _TEXT_BYTES = 1 << 20
@@ -119,7 +119,7 @@ def _json(held: Mapping[str, Member], files: Mapping[str, str], shard: Path) -> 
     if name is None:
         return {}
     try:
-        value = json.loads(_small(held[name]))
+        value = json.loads(_small(held[name]), object_pairs_hook=each_key_once)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{shard}: {name} is not readable: {error}") from None
     if not isinstance(value, dict):

@@ -151,6 +151,9 @@ def test_damaged_shards_are_refused(tmp_path: Path) -> None:
     whole = write_tar(tmp_path / "a.tar", {"a.png": drawing(1), "a.json": "{"})
     with pytest.raises(ValueError, match=r"a\.json is not readable"):
         shard_columns.read(whole, ["a.png"], {})
+    twice = write_tar(tmp_path / "b.tar", {"a.png": drawing(1), "a.json": '{"year": 1, "year": 2}'})
+    with pytest.raises(ValueError, match=r"a\.json is not readable: an object has the key 'year' twice"):
+        shard_columns.read(twice, ["a.png"], {})
     (tmp_path / "cut.tar").write_bytes(whole.read_bytes()[:1500])
     (tmp_path / "packed.tar").write_bytes(gzip.compress(whole.read_bytes()))
     parquet = write_parquet(tmp_path / "a.parquet", {"image": [drawing(1)]})

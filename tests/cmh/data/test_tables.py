@@ -68,3 +68,22 @@ def test_whole_numbers_are_the_same_in_every_format(tmp_path: Path) -> None:
     read = [item_table.read(tmp_path / name).rows for name in ("i.jsonl", "i.parquet")]
     for found in read:
         assert [(row.labels, row.id) for row in found] == [(("1",), "7"), (("2",), ""), (("1",), "8")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("i.jsonl", '{"image": "a", "text": "x"}\n{"image": "b", "text": "y", "text": "z"}\n',
+         "line 2: an object has the key 'text' twice; keep one of the two"),
+        ("i.json", '[{"image": "a", "text": "x", "image": "b"}]', "has the key 'image' twice"),
+        ("i.jsonl", '{"image": "a", "text": {"en": 1, "en": 2}}', "has the key 'en' twice"),
+        ("i.jsonl", '{"image": "a", "text": "x", "labels": true}', "line 1: labels 'True' is not understood"),
+        ("i.jsonl", '{"image": "a", "text": "x", "labels": ["red", false]}', "labels .* are not understood"),
+        ("i.jsonl", '{"image": "a", "text": false, "labels": 1}', "line 1: text 'False' is not understood"),
+    ],
+)  # fmt: skip
+def test_what_json_leaves_open_is_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
+    """A key twice, of which a program may take either; truth where a text goes."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        item_table.read(tmp_path / name)

@@ -138,6 +138,7 @@ def test_texts_are_added_replaced_and_deleted(drawn: Drawn, tmp_path: Path) -> N
         ("a\nb", {}, "id: "),
         ("a", {"text": "red"}, "give one image for the id"),
         ("a", {"columns": "[1]"}, "columns are a JSON object"),
+        ("a", {"columns": '{"year": 1, "year": 2}'}, "columns: an object has the key 'year' twice"),
         ("a", {"columns": "[" * 60_000}, "columns are a JSON object"),
         ("a", {"columns": '{"name": "b"}'}, "none called name"),
         ("a", {"columns": '{"year": NaN}'}, "columns are a JSON object"),
