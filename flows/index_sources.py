@@ -2,7 +2,7 @@
 
 import tarfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def images(source: Path, given: Mapping[str, str], done: Added, to: Path) -> Ima
             f"{source} holds no images; those are files that end with {', '.join(image_files.SUFFIXES)}, and "
             f"tars and Parquet files that hold such"
             + (f"; it holds {others}" if others else "")
-            + "; `cmh remove` takes out of a collection what is gone"
+            + ("; `cmh remove` takes out of a collection what is gone" if manifest.is_collection(to) else "")
         )
     return Images(found.images, held, unread)
 
@@ -149,18 +149,21 @@ def texts(file: Path, given: Mapping[str, str]) -> tuple[dict[str, str], pa.Tabl
     found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
         raise ValueError(f"{file} holds no text; it takes one a line")
-    _check_names(file, found)
-    return dict(zip(found, found, strict=True)), None
+    said = dict(zip(found, found, strict=True))
+    _check_names(file, said)
+    return said, None
 
 
-def _check_names(file: Path, names: Iterable[str]) -> None:
-    """Refuse names that a collection cannot hold: each takes as much memory as the longest."""
-    for number, name in enumerate(names, start=1):
+def _check_names(file: Path, said: Mapping[str, str]) -> None:
+    """Refuse names of texts that a collection cannot hold: each takes as much memory as the longest."""
+    for number, (name, text) in enumerate(said.items(), start=1):
         if len(name) > MAX_NAME or "\0" in name:
+            whose = f"text {number}, {name[:40]!r}, is its own name, and"
+            if name != text:
+                whose = f"the id of text {number}, {name[:40]!r},"
             raise ValueError(
-                f"{file}: text {number}, {name[:40]!r}, is its own name, and has {len(name)} characters or a "
-                f"null character; a name has at most {MAX_NAME}: give a table with a short id for each text "
-                "(columns id and text)"
+                f"{file}: {whose} has {len(name)} characters or a null character; a name has at most "
+                f"{MAX_NAME}: give a table with a short id for each text (columns id and text)"
             )
 
 

@@ -192,7 +192,8 @@ def test_the_readme_holds(home: Path, photos: Path, capsys: pytest.CaptureFixtur
             ["index", "nowhere", "--to", "own"],
             "neither a folder, tar or Parquet file of images nor a .txt file",
         ),
-        (["index", "empty", "--to", "own"], "holds no images"),
+        (["index", "empty", "--to", "own"], "tars and Parquet files that hold such\n"),
+        (["index", "empty", "--to", "full"], "`cmh remove` takes out of a collection what is gone"),
         (["index", "empty.txt", "--to", "own"], "holds no text"),
         (["index", "latin.txt", "--to", "own"], "not UTF-8 (byte 1)"),
         (
@@ -200,6 +201,7 @@ def test_the_readme_holds(home: Path, photos: Path, capsys: pytest.CaptureFixtur
             "text 2, 'red red red red red red red red red red ', is its own name",
         ),
         (["index", "long.csv", "--to", "own"], "a name has at most 4096: give a table with a short id"),
+        (["index", "ids.csv", "--to", "own"], "the id of text 1, 'aaaaaaa"),
         (["index", "photos", "--to", "photos"], "is no collection; give a new folder"),
         (["index", "photos", "--to", "own", "--model", "model/no/such"], "model/no/such"),
         (["index", "words.txt", "--to", "full"], "full holds images, and these are texts"),
@@ -230,6 +232,7 @@ def test_what_cannot_be_done_is_said(home: Path, photos: Path, arguments: list[s
     Path("words.txt").write_text("red")
     Path("long.txt").write_text("red\n" + "red " * 2000)
     Path("long.csv").write_text("text\nred\n" + "red " * 2000 + "\n")
+    Path("ids.csv").write_text(f"id,text\n{'a' * 5000},red\n")
     Path("taken.parquet").mkdir()
     assert cmh("index", photos, "--to", "full").status == 0
     before = {path.name for path in home.iterdir()}
