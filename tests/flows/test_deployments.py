@@ -175,41 +175,52 @@ def test_a_schedule_keeps_a_served_collection_in_step(servers: Servers, tmp_path
         servers.api(f"/deployments/{deployment['id']}", {"schedules": every}, method="PATCH")
     finally:
         assert end(served)[0] == 0
-    while any(run["state_type"] in ("PENDING", "RUNNING") for run in _runs(servers, deployment["id"])):
-        assert time.monotonic() < deadline
-        time.sleep(1)
-    runs = _runs(servers, deployment["id"])
+    runs, before = _runs(servers, deployment["id"]), None
+    while runs != before:  # until nothing has come in more than an interval
+        assert time.monotonic() < deadline, runs
+        time.sleep(8)
+        runs, before = _runs(servers, deployment["id"]), runs
     messages = [run["state"]["message"] for run in runs if run["state_type"] == "COMPLETED"]
     assert "2 encoded, 1 of them as they had changed; 1 removed; 0 rejected" in messages
-    time.sleep(6)  # more than an interval
-    assert len(_runs(servers, deployment["id"])) == len(runs)
     (address,) = [row["address"] for row in _status(servers) if row["server"] == "metrics"]
     with urllib.request.urlopen(address) as answer:
         counted = answer.read().decode()
-    assert 'cmh_stages_total{result="computed",stage="train"} 1' in counted
+    assert 'cmh_stages_total{result="computed",stage="model"} 1.0' in counted
+    assert 'cmh_items_total{stage="index"} 5.0' in counted
 
 
 def _nearest(url: str, name: str) -> set[str]:
-    """The other items of a served collection."""
-    with urllib.request.urlopen(f"{url}search?like={name}") as answer:
-        return {hit["id"] for hit in json.loads(answer.read())["hits"]} - {name}
+    """The other items of a served collection, by what it is asked for and answers."""
+
+    def asked(query: str) -> Any:
+        with urllib.request.urlopen(url + query) as answer:
+            return json.loads(answer.read())
+
+    (own,) = [item["id"] for item in asked("items?k=100")["shown"] if item["name"] == name]
+    return {hit["name"] for hit in asked(f"search?like={own}")["hits"]}
 
 
 def _runs(servers: Servers, deployment: str) -> list[dict[str, Any]]:
     """What the runs of a deployment have come to, but for those that are only planned."""
     wanted = {"deployments": {"id": {"any_": [deployment]}}}
-    found: list[dict[str, Any]] = servers.api("/flow_runs/filter", wanted)
-    return [run for run in found if run["state_type"] != "SCHEDULED"]
+    found = servers.api("/flow_runs/filter", wanted)
+    return [
+        {name: run[name] for name in ("id", "state_type", "state")}
+        for run in found
+        if run["state_type"] != "SCHEDULED"
+    ]
 
 
 def test_an_artifact_comes_into_a_clean_home(servers: Servers, tmp_path: Path):
     """`cmh pull` of a report from the bucket, verified, into a store that was not there."""
     clean = Servers(servers.environment | {"CMH_HOME": str(tmp_path / "home")}, servers.log)
     source = servers.environment["CMH_STORE"]
-    rows = [json.loads(line) for line in clean.cmh("ls", "--json").splitlines()]
-    (report,) = [row for row in rows if row["kind"] == "report"]
+    (report,) = map(json.loads, clean.cmh("ls", "report", "--json").splitlines())
     clean.cmh("pull", report["address"], "--source", source)
-    assert (tmp_path / "home" / "store" / report["address"] / "map.json").is_file()
+    offline = {name: value for name, value in clean.environment.items() if name != "CMH_STORE"}
+    here = Servers(offline, servers.log)
+    assert json.loads(here.cmh("ls", "--json"))["address"] == report["address"]
+    here.cmh("verify", report["address"])
 
 
 def test_a_run_without_its_data_says_what_to_put_where(servers: Servers):

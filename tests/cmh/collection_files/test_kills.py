@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,9 @@ CHANGES: list[Change] = [
 ]
 
 
-def apply(folder: Path, start: int) -> None:
+def apply(folder: Path, start: int, began: Event) -> None:
     """Apply the changes from one on, each under the lock."""
+    began.set()
     for change in CHANGES[start:]:
         with changes.lock(folder):
             change(folder, manifest.read(folder))
@@ -96,10 +98,10 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
     quiet = create(tmp_path / "quiet")
     states, seconds = [state(quiet)], 0.0
     for change in CHANGES:
-        began = time.monotonic()
+        before = time.monotonic()
         with changes.lock(quiet):
             change(quiet, manifest.read(quiet))
-        seconds += time.monotonic() - began
+        seconds += time.monotonic() - before
         states.append(state(quiet))
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.cmh.collection_files.test_kills"])
@@ -108,8 +110,10 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
         rounds += 1
         folder, done = create(tmp_path / f"round-{rounds}"), 0
         while done < len(CHANGES):
-            child: BaseProcess = processes.Process(target=apply, args=(folder, done))
+            began = processes.Event()
+            child: BaseProcess = processes.Process(target=apply, args=(folder, done, began))
             child.start()
+            assert began.wait(60)  # a busy machine takes its time to start one
             child.join(dice.uniform(0, seconds) if killed < MOMENTS else 60)
             if child.is_alive():
                 child.kill()

@@ -12,11 +12,14 @@ from tests.flows.conftest import BITS, ITEMS, Workspace
 
 @pytest.mark.slow
 def test_search_by_words(workspace: Workspace, tmp_path: Path):
-    """Ten images, nearest first; most of them have the label; the contact sheet shows them."""
+    """Ten images, nearest first by either order; most have the label; the contact sheet shows them."""
     sheet = tmp_path / "found.png"
     hits = cmh("search", "red circle", "--sheet", sheet, "--json").rows
     assert [hit["rank"] for hit in hits] == list(range(1, 11))
-    distances = [hit["distance"] for hit in hits]
+    similarities = [hit["similarity"] for hit in hits]
+    assert similarities == sorted(similarities, reverse=True)
+    by_bits = cmh("search", "red circle", "--order", "hamming", "--json").rows
+    distances = [hit["distance"] for hit in by_bits]
     assert distances == sorted(distances)
     assert 0 <= distances[0] <= distances[-1] <= BITS
     right = sum("red" in hit["text"] or "circle" in hit["text"] for hit in hits)
