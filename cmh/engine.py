@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cmh.captions import Captions
 from cmh.codes import hamming
 from cmh.codes.embeddings import Embeddings
 from cmh.codes.search import Index
@@ -57,6 +58,7 @@ class Engine:
     columns: pa.Table | None = None  # one's own columns of the items, by row
     file: Callable[[int], Path] | None = None  # row → path of an image (`cmh.data.shard_images`)
     names: pa.ChunkedArray | None = None  # of the items, by row: paths, ids, or the texts themselves
+    captions: Captions | None = None  # texts with codes of their own, which give words for an image
 
     def for_words(
         self,
@@ -178,11 +180,14 @@ class Engine:
     def words_for(
         self, image: Image, top: int = 10, bits: int | None = None, *, order: Order | None = None
     ) -> list[Hit]:
-        """Return the words of the vocabulary nearest to an image, each word encoded as a text of its own.
+        """Return words for an image: those of the nearest captions, where there are some.
 
-        They have every order, also where the items do not.  A model that reads texts with a network may have
-        no vocabulary; then there are no words.
+        Else those of the vocabulary that are nearest by `order`, each encoded as a text of its own; a model
+        that reads texts with a network may have no vocabulary, and then there are no words.
         """
+        if self.captions is not None:
+            found = self.captions.words(self.model.encode_images([image]), top, bits)
+            return [Hit("word", rank, far, word, "") for rank, (word, far) in enumerate(found, 1)]
         if not self.model.vocabulary:
             return []
         hits = self._words.for_relaxed(self.model.relax_images([image])[0], top, bits, order=order)

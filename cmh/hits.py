@@ -18,11 +18,11 @@ Order = Literal["embeddings", "weighted", "hamming"]
 
 @dataclass(frozen=True)
 class Hit:
-    """One search result: an item, or a word of the vocabulary."""
+    """One search result: an item, or a word."""
 
     what: Literal["image", "text", "word"]
     rank: int  # from 1
-    distance: int  # in bits
+    distance: int  # in bits; of a word that captions gave, that of its nearest caption
     id: str  # of the item, or the word
     text: str  # of the item, or empty
     row: int | None = None  # of the item in the index; None for words

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
+from cmh.captions import Captions
 from cmh.codes.embeddings import Embeddings
 from cmh.codes.search import Index
 from cmh.data import schema
@@ -38,6 +39,10 @@ def open_run(store: Store, address: str | None = None) -> Engine:
     image_row = schema.array(zarr.open_group(dataset.zarr("dataset.zarr"), mode="r"), "image_row")[:]
     pixels = schema.array(zarr.open_group(images.zarr("images.zarr"), mode="r"), "image")
     trained = exported.load(model.local(), threads=1, cache=stores.graphs())
+    known = np.flatnonzero(np.array(items["split"].to_pylist()) != "query")  # queries are new to the model
+    captions = Captions(
+        Index(schema.array(packed, "text")[:][known], trained.bits), items["text"].take(known).to_pylist()
+    )
     return Engine(
         trained,
         Index(schema.array(packed, "image")[:], trained.bits),
@@ -46,6 +51,7 @@ def open_run(store: Store, address: str | None = None) -> Engine:
         lambda row: np.asarray(pixels[int(image_row[row])], np.uint8),
         Embeddings([schema.array(packed, "image_relaxed")[:]]),
         items.select(["labels"]),
+        captions=captions,
     )
 
 

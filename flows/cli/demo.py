@@ -45,7 +45,7 @@ def show(experiment: Experiment, resources: Resources, as_json: bool) -> None:
     out.print(f"{computed} of {len(done)} stages computed, {seconds:.0f} s\n")
     out.print(_table(figures))
     out.print(f"\nNearest drawings for [bold]{QUERY}[/bold]: {_listed(found)}")
-    out.print(f"Nearest words for the drawing [bold]{drawing}[/bold]: {', '.join(hit.id for hit in words)}")
+    out.print(f"Words for the drawing [bold]{drawing}[/bold]: {', '.join(hit.id for hit in words)}")
     out.print(f"\nreport    {page}\npictures  {page.parent}/*.png\nsheet     {sheet}", highlight=False)
     out.print('next      cmh search "your words" --sheet found.png', highlight=False)
 
@@ -63,7 +63,7 @@ def _figures(reading: Reading) -> dict[str, dict[str, float]]:
 
 
 def _words_for_a_drawing(engine: Engine, dataset: Reading) -> tuple[str, list[Hit]]:
-    """Return a drawing that was a query, and the words nearest to it.
+    """Return a drawing that was a query, and the words of the texts nearest to it.
 
     The model never saw the drawing's concept.
     """

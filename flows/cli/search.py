@@ -88,8 +88,7 @@ def search(
         except (ValueError, OSError) as error:
             raise ValueError(f"{image} cannot be searched with: {error}") from error
         hits, title = engine.for_image(pixels, top, bits, order=order, where=where), image.name
-        if engine.model.vocabulary:
-            near = engine.words_for(pixels, top, bits, order=order)
+        if near := engine.words_for(pixels, top, bits, order=order):
             show([hit.shown() for hit in near], as_json, f"Words for {title}")
     else:
         assert words is not None

@@ -1,5 +1,6 @@
 """Orders, conditions and columns of a search, against slow loops over all items."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cmh.captions import Captions
 from cmh.codes import embeddings, hamming
 from cmh.codes.embeddings import Embeddings
 from cmh.codes.search import Index
@@ -168,3 +170,16 @@ def test_damaged_embeddings_are_refused(tmp_path: Any) -> None:
     (tmp_path / "e.npy").write_bytes(b"\x93NUMPY\x01\x00\x05\x00{'a'")
     with pytest.raises(ValueError, match="is damaged"):
         embeddings.load(tmp_path / "e.npy", "int8", 4, 16)
+
+
+def test_words_for_an_image_are_those_of_the_nearest_captions() -> None:
+    """Where there are captions the vocabulary is not asked."""
+    texts = [f"word{row}" for row in range(40)]
+    captions = Captions(Index(hamming.pack(IMAGES[:40] >= 0), BITS), texts)
+    searched = replace(engine("none"), captions=captions)
+    searched.model.encode_images = lambda images: hamming.pack(QUERY[None] >= 0)
+    hits = searched.words_for(np.zeros((8, 8, 3), np.uint8), 3)
+    nearest = sorted(range(40), key=lambda row: (plain_distance(row), texts[row]))[:3]
+    assert [(hit.what, hit.rank, hit.id, hit.distance) for hit in hits] == [
+        ("word", rank, texts[row], plain_distance(row)) for rank, row in enumerate(nearest, 1)
+    ]
