@@ -34,6 +34,20 @@ export function items(where, k, offset, signal) {
 
 export const item = (id) => ask(`items/${id}`);
 
+export function put(id, image) {
+  const fields = new FormData();
+  fields.append("image", image, "picture");
+  return ask(`items?${new URLSearchParams({ id })}`, { method: "PUT", body: fields });
+}
+
+export const remove = (id) => ask(`items/${id}`, { method: "DELETE" });
+
+// Waits, for some seconds at most, until searches see what a change has made.
+export async function follows(version) {
+  for (let tried = 0; tried < 50 && (await ask("readyz")).version !== version; tried++)
+    await new Promise((done) => setTimeout(done, 100));
+}
+
 export const enter = (token) =>
   ask("session", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ token }) });
 

@@ -5,7 +5,10 @@ import * as pictures from "./pictures.js";
 import * as address from "./state.js";
 import { given } from "./given.js";
 import { choose } from "./choice.js";
+import { adding, deleting } from "./changes.js";
 import { filters, values } from "./columns.js";
+import { enter } from "./entrance.js";
+import { onLength, showLength } from "./length.js";
 import { card, near, fileName, ghosts, make, title } from "./cards.js";
 
 const PAGE = 24;
@@ -33,7 +36,7 @@ async function show() {
   const stays = state && address.same(wanted, state);
   state = wanted;
   if (!stays) $("text").value = state.text; // what is being typed stays while details open and close
-  showLength();
+  showLength(about, state);
   showFilters();
   await showParts();
   if (state !== wanted) return; // someone was quicker
@@ -141,8 +144,7 @@ function showFailure(error) {
   $("more").hidden = $("lost").hidden = true;
   if (error.status === 401) {
     $("status").textContent = "";
-    $("entrance").showModal();
-    return;
+    return enter();
   }
   $("status").textContent = "";
   const heads = { 404: "This is not here any more", 422: "This cannot be searched for", 413: "This picture is too large", 503: "The service is busy" };
@@ -159,20 +161,6 @@ function showFilters() {
   $("filters").replaceChildren(...(chosen.length || !labels.length ? chosen : [make("div", { className: "filters" }, ...labels)]));
   $("filters").hidden = !$("filters").childElementCount;
   document.querySelectorAll("#filters button")[focused]?.focus(); // a filter is switched where it is
-}
-
-function showLength() {
-  const at = about.lengths.indexOf(state.bits ?? about.bits);
-  $("length").hidden = about.lengths.length < 2 || address.empty(state);
-  $("bits").max = about.lengths.length - 1;
-  $("bits").value = at < 0 ? about.lengths.length - 1 : at;
-  sayLength();
-}
-
-function sayLength() {
-  const length = about.lengths[$("bits").value];
-  $("bits-shown").textContent = `${length} bits`;
-  $("bits").setAttribute("aria-valuetext", `${length} bits`);
 }
 
 async function showParts() {
@@ -222,10 +210,27 @@ async function showDetail() {
   $("detail-like").onclick = () => go({ text: "", likes: [item.id], pictures: [] });
   $("detail-add").hidden = address.empty(state) || state.likes.includes(item.id);
   $("detail-add").onclick = () => go({ likes: [...state.likes, item.id] });
+  if (about.writable) deleting(item, () => gone(item));
   if (!dialog.open) {
     opener = document.activeElement;
     dialog.showModal();
   }
+}
+
+// What was deleted leaves the search, the grid and the details.
+async function gone(item) {
+  seen.delete(item.id);
+  about = await api.collection();
+  if (state.likes.includes(item.id)) return go({ likes: state.likes.filter((one) => one !== item.id) });
+  $("detail").close();
+  document.querySelector(`.card[data-item="${item.id}"]`)?.remove();
+  $("status").textContent = `“${title(item)}” is deleted; ${about.items.toLocaleString()} are left`;
+}
+
+async function grown() {
+  about = await api.collection();
+  showFilters();
+  await ask(0);
 }
 
 // Events
@@ -239,11 +244,7 @@ $("home").addEventListener("click", (event) => {
   event.preventDefault();
   go({ text: "", likes: [], pictures: [], where: [] });
 });
-$("bits").addEventListener("input", sayLength);
-$("bits").addEventListener("change", () => {
-  const length = about.lengths[$("bits").value];
-  go({ bits: length === about.bits ? null : length });
-});
+onLength((length) => go({ bits: length === about.bits ? null : length }));
 $("more").addEventListener("click", () => next !== null && ask(next));
 $("detail").addEventListener("close", () => {
   $("detail-image").removeAttribute("src");
@@ -253,16 +254,6 @@ $("detail").addEventListener("close", () => {
   (document.querySelector(`.open[data-item="${id}"]`) ?? $("text")).focus();
 });
 $("detail").addEventListener("click", (event) => event.target === $("detail") && $("detail").close());
-$("entrance").addEventListener("cancel", (event) => event.preventDefault());
-$("entrance-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  try {
-    await api.enter($("token").value);
-    location.reload();
-  } catch (error) {
-    $("entrance-error").textContent = error.status === 401 ? "This is not the token." : error.message;
-  }
-});
 addEventListener("popstate", show);
 addEventListener("keydown", (event) => {
   const typing = /^(input|textarea)$/i.test(document.activeElement?.tagName);
@@ -293,6 +284,7 @@ async function start() {
   }
   $("name").textContent = about.name;
   choose(about);
+  if (about.writable && about.what === "image") adding(grown, (id) => go({ item: id }));
   await show();
 }
 

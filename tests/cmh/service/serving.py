@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.cmh.service.conftest import HOME
 
 
-def start(*folders: Path, **environment: str) -> tuple[subprocess.Popen[str], str]:
+def start(*arguments: Path | str, **environment: str) -> tuple[subprocess.Popen[str], str]:
     """A running `cmh serve`, and the address that it printed."""
     served = subprocess.Popen(
         [
@@ -18,7 +18,7 @@ def start(*folders: Path, **environment: str) -> tuple[subprocess.Popen[str], st
             "-c",
             "from flows.cli import main; main()",
             "serve",
-            *map(str, folders),
+            *map(str, arguments),
             "--threads",
             "1",
         ],
