@@ -36,7 +36,8 @@ class _BoundedSafeLoader(yaml.SafeLoader):
         for key, _ in node.value:
             name = str(key.value)
             if name in seen:
-                raise yaml.YAMLError(f"the field {name[:60]} twice, again in line {key.start_mark.line + 1}")
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"the field {name[:60]} is there again in line {line}; keep one of the two")
             seen.add(name)
         return super().construct_mapping(node, deep)
 

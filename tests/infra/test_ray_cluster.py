@@ -62,13 +62,13 @@ def test_local_ray_answers_and_ends_with_the_block():
             assert answer.status == 200
         assert ray.cluster_resources()["CPU"] == 1
         room = {"store": open_store(), "folder": "model/x/checkpoints/ray", "workers": 2, "cpus": 1}
-        with pytest.raises(ValueError, match="2 workers ask for 2 CPUs, and this Ray has 1"):
+        with pytest.raises(ValueError, match=r"2 worker\(s\) ask for 2 CPU\(s\), and this Ray has 1"):
             ray_cluster.train(dict, {}, gpu=False, **room)
         with pytest.raises(
             ValueError, match="a worker asks for 2 CPUs, and the largest node of this Ray has 1"
         ):
             ray_cluster.train(dict, {}, gpu=False, **{**room, "workers": 1, "cpus": 2})
-        with pytest.raises(ValueError, match="1 workers ask for 1 GPUs, and this Ray has 0"):
+        with pytest.raises(ValueError, match=r"1 worker\(s\) ask for 1 GPU\(s\), and this Ray has 0"):
             ray_cluster.train(dict, {}, gpu=True, **{**room, "workers": 1})
     started = set(psutil.Process().children(recursive=True)) - before
     _, alive = psutil.wait_procs(started, timeout=20)
