@@ -37,7 +37,9 @@ class _BoundedSafeLoader(yaml.SafeLoader):
             name = str(key.value)
             if name in seen:
                 line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"the field {name[:60]} is there again in line {line}; keep one of the two")
+                raise yaml.YAMLError(
+                    f"the field {name[:60]} is there again in line {line}; keep one of the two"
+                )
             seen.add(name)
         return super().construct_mapping(node, deep)
 

@@ -259,8 +259,8 @@ def _check_room(wanted: dict[str, int], workers: int) -> None:
     for what, count in wanted.items():
         if count > there.get(what, 0):
             raise ValueError(
-                f"{workers} worker(s) ask for {count} {what}(s), and this Ray has {there.get(what, 0):.0f}; ask "
-                "for fewer workers or threads, leave out --gpu, or add nodes to the cluster first"
+                f"{workers} worker(s) ask for {count} {what}(s), and this Ray has {there.get(what, 0):.0f}; "
+                "ask for fewer workers or threads, leave out --gpu, or add nodes to the cluster first"
             )
 
 

@@ -203,8 +203,8 @@ def distances(query_QP: Codes, database_NP: Codes) -> NDArray[np.uint16]:
     """
     if query_QP.shape[1] != database_NP.shape[1]:
         raise ValueError(
-            f"queries have {query_QP.shape[1]} bytes per code and the database {database_NP.shape[1]}; encode "
-            "both with one model, and pack as many bits of each"
+            f"queries have {query_QP.shape[1]} bytes per code and the database {database_NP.shape[1]}; "
+            "encode both with one model, and pack as many bits of each"
         )
     query_QW, database_NW = words(query_QP), words(database_NP)
     distance_QN = np.zeros((len(query_QW), len(database_NW)), np.uint16)
