@@ -6,6 +6,7 @@ engine.for_words("red fruit", 10)
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import zarr
 
 from cmh.captions import Captions
@@ -39,7 +40,7 @@ def open_run(store: Store, address: str | None = None) -> Engine:
     image_row = schema.array(zarr.open_group(dataset.zarr("dataset.zarr"), mode="r"), "image_row")[:]
     pixels = schema.array(zarr.open_group(images.zarr("images.zarr"), mode="r"), "image")
     trained = exported.load(model.local(), threads=1, cache=stores.graphs())
-    known = np.flatnonzero(np.array(items["split"].to_pylist()) != "query")  # queries are new to the model
+    known = np.flatnonzero(pc.not_equal(items["split"], "query"))  # queries are new to the model
     captions = Captions(
         Index(schema.array(packed, "text")[:][known], trained.bits), items["text"].take(known).to_pylist()
     )
