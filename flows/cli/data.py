@@ -15,9 +15,10 @@ if TYPE_CHECKING:  # imports torch, which listing the catalog does not need
 
 
 def inspect(
-    path: Path,
+    path: Path | None = None,
     *,
     images: Path | None = None,
+    items: Path | None = None,
     columns: str = "",
     every: Annotated[bool, Parameter(name="--all", negative="")] = False,
     as_json: Json = False,
@@ -30,6 +31,8 @@ def inspect(
         a folder or a file: a table, an archive, shards, features
     images
         the folder, zip or tar of the images, where PATH is a table and they are not beside it
+    items
+        the table, as of `cmh run`: the same as PATH
     columns
         what is read=the column that has it: image=path,text=caption,labels=tags
     every
@@ -38,10 +41,15 @@ def inspect(
     from flows import inspection
     from flows.experiment import Experiment
 
+    given = path if items is None else items
+    if given is None or (path is not None and items is not None):
+        raise ValueError(
+            "give a folder or a file: cmh inspect photos/, or cmh inspect items.csv --images photos/"
+        )
     if images is not None:
-        experiment = Experiment(images=images, items=path, columns=columns)
+        experiment = Experiment(images=images, items=given, columns=columns)
     else:
-        experiment = Experiment(dataset=str(path), columns=columns)
+        experiment = Experiment(dataset=str(given), columns=columns)
     found = inspection.inspect(experiment, every_image=every)
     if as_json:
         print(json.dumps(_plain(found)))

@@ -84,6 +84,16 @@ def test_other_columns_are_named_in_the_command(tmp_path: Path, cmh_home: Path) 
     ]
 
 
+def test_the_words_of_a_run_are_understood(good: Path, cmh_home: Path) -> None:
+    """`--images` and `--items`, as `cmh run` takes them; a table named twice, or nothing, is refused."""
+    (table,), images = good.glob("*.csv"), next(good.rglob("*.jpg")).parent
+    by_path = cmh("inspect", table, "--images", images, "--json").out
+    assert cmh("inspect", "--images", images, "--items", table, "--json").out == by_path
+    assert json.loads(by_path)["refusals"] == []
+    for wrong in ([], [table, "--items", table], ["--images", images]):
+        assert "give a folder or a file: cmh inspect photos/" in cmh("inspect", *wrong).err
+
+
 def test_what_programs_get(good: Path, cmh_home: Path) -> None:
     """One JSON object with the same parts."""
     found = json.loads(cmh("inspect", good, "--json").out)
