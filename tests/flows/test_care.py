@@ -11,6 +11,7 @@ from flows.resources import Resources
 from infra import artifacts, tags
 from infra.artifacts import Target
 from infra.stores import open_store
+from tests.flows.command_line import Called
 from tests.flows.conftest import Workspace
 
 
@@ -44,9 +45,9 @@ def test_what_is_left_behind_is_removed(cmh_home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_collection_is_kept_in_step(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_collection_is_kept_in_step(workspace: Workspace, first: Called, tmp_path: Path) -> None:
     """A photo that is added, changed or removed; nothing to do the next night; the model is a tag's."""
-    (model,) = artifacts.published(workspace.store, "model")[:1]
+    model = next(row["address"] for row in first.rows if row["stage"] == "model")
     tag = f"{model.rsplit('/', 1)[0]}@production"
     tags.put(workspace.store, tag, model)
     photos, collection = tmp_path / "photos", tmp_path / "collection"

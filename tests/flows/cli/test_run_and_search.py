@@ -6,19 +6,25 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.flows.command_line import cmh
+from tests.flows.command_line import Called, cmh
 from tests.flows.conftest import BITS, ITEMS, Workspace
 
 
+@pytest.fixture
+def codes(first: Called) -> list[str]:
+    """The option that names the codes of the first run; other tests may have made newer ones."""
+    return ["--codes", next(row["address"] for row in first.rows if row["stage"] == "codes")]
+
+
 @pytest.mark.slow
-def test_search_by_words(workspace: Workspace, tmp_path: Path):
+def test_search_by_words(workspace: Workspace, codes: list[str], tmp_path: Path):
     """Ten images, nearest first by either order; most have the label; the contact sheet shows them."""
     sheet = tmp_path / "found.png"
-    hits = cmh("search", "red circle", "--sheet", sheet, "--json").rows
+    hits = cmh("search", "red circle", *codes, "--sheet", sheet, "--json").rows
     assert [hit["rank"] for hit in hits] == list(range(1, 11))
     similarities = [hit["similarity"] for hit in hits]
     assert similarities == sorted(similarities, reverse=True)
-    by_bits = cmh("search", "red circle", "--order", "hamming", "--json").rows
+    by_bits = cmh("search", "red circle", *codes, "--order", "hamming", "--json").rows
     distances = [hit["distance"] for hit in by_bits]
     assert distances == sorted(distances)
     assert 0 <= distances[0] <= distances[-1] <= BITS
@@ -27,15 +33,15 @@ def test_search_by_words(workspace: Workspace, tmp_path: Path):
     with Image.open(sheet) as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 100
-    printed = cmh("search", "red circle", "--top", 3).out
+    printed = cmh("search", "red circle", *codes, "--top", 3).out
     assert all(hit["id"] in printed for hit in hits[:3])
     assert hits[3]["id"] not in printed
 
 
 @pytest.mark.slow
-def test_search_by_image(workspace: Workspace):
+def test_search_by_image(workspace: Workspace, codes: list[str]):
     """Words and images for a drawing of the database: itself is among the nearest."""
-    rows = cmh("search", "--image", workspace.images / "003.png", "--top", ITEMS, "--json").rows
+    rows = cmh("search", "--image", workspace.images / "003.png", *codes, "--top", ITEMS, "--json").rows
     words = [row["id"] for row in rows if not row["text"]]
     found = {row["id"]: row["distance"] for row in rows if row["text"]}
     assert {"red", "circle", "triangle"} <= set(words)
@@ -44,9 +50,9 @@ def test_search_by_image(workspace: Workspace):
 
 
 @pytest.mark.slow
-def test_search_for_unknown_words(workspace: Workspace):
+def test_search_for_unknown_words(workspace: Workspace, codes: list[str]):
     """A text of which the model knows no word is refused, with words that it knows."""
-    called = cmh("search", "xylophone")
+    called = cmh("search", "xylophone", *codes)
     assert called.status == 2
     assert "no word of 'xylophone'" in called.err
     assert "such as" in called.err
