@@ -56,6 +56,14 @@ def _tell_odd_cells(file: Path, table: pa.Table) -> None:
             )
 
 
+def _read_json_lines(file: Path) -> pa.Table:
+    try:
+        return pyarrow.json.read_json(file)
+    except pa.ArrowException:
+        tables.read(file)  # says which line is wrong; Arrow counts rows from 0, and block by block
+        raise
+
+
 def _read_parquet(file: Path) -> pa.Table:
     opened = pq.ParquetFile(file)
     names = opened.schema_arrow.names
@@ -64,7 +72,7 @@ def _read_parquet(file: Path) -> pa.Table:
 
 
 _READ: Mapping[str, Callable[[Path], pa.Table]] = {
-    ".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".jsonl": pyarrow.json.read_json,
+    ".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_json_lines,
 }  # fmt: skip
 SUFFIXES = tuple(_READ)
 
@@ -138,7 +146,8 @@ def _table(file: Path) -> pa.Table:
     try:
         table = _READ[file.suffix.lower()](file)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read: {str(error)[:300]}") from None
+        said = str(error).removeprefix(str(file)).lstrip(",: ")
+        raise ValueError(f"{file} cannot be read: {said[:300]}") from None
     return table.rename_columns([name.strip() for name in table.column_names])
 
 
@@ -199,6 +208,11 @@ def captions(table: pa.Table | None) -> list[str]:
 
 def _words(file: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
     """Return the cells of a column as texts, without space around them; "" where there is none."""
+    if pa.types.is_boolean(table[name].type):
+        raise ValueError(
+            f"{file}: column {name!r} holds true and false, and items are named by texts or numbers; write "
+            "these there, or rename the column"
+        )
     try:
         return pc.fill_null(pc.utf8_trim_whitespace(pc.cast(usable("", table[name]), pa.string())), "")
     except (pa.ArrowException, ValueError):

@@ -170,15 +170,19 @@ def _text(cell: Any, where: str, column: str) -> str:
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)  # whole numbers become fractions in a column where some are missing
     if isinstance(cell, list | dict | bool):
-        raise ValueError(
-            f"{where}: {column} {_shown(str(cell))} is not understood; a text or a number goes there"
-        )
+        written = json.dumps(cell, default=str)  # as in the table: true, not True
+        raise ValueError(f"{where}: {column} {_shown(written)} is not understood; write a text or a number")
     return str(cell).strip()
 
 
 def _labels(cell: Any, where: str) -> tuple[str, ...]:
     if isinstance(cell, list | dict):
         return _listed(json.dumps(cell), where)
+    if isinstance(cell, bool):
+        raise ValueError(
+            f"{where}: labels {json.dumps(cell)} is yes or no, which names no label; write the names of the "
+            "item's labels, such as red|fruit, or null where it has none"
+        )
     cell = _text(cell, where, "labels")
     if cell.startswith(("[", "(", "{")):
         return _listed(cell, where)
@@ -188,8 +192,7 @@ def _labels(cell: Any, where: str) -> tuple[str, ...]:
         if label.lower() in MISSING:
             raise ValueError(
                 f"{where}: label {_shown(label)} is how programs write a missing value; leave the cell "
-                "empty, or write "
-                f'["{label[:60]}"] if it is a label'
+                f'empty, or write ["{label[:60]}"] if it is a label'
             )
     return labels
 
@@ -204,8 +207,7 @@ def _listed(cell: str, where: str) -> tuple[str, ...]:
     if not isinstance(found, list) or not all(_is_label(label) for label in found):
         raise ValueError(
             f"{where}: labels {_shown(cell)} are not understood; separate labels with | or ;, or write a "
-            "JSON list of "
-            'strings such as ["red", "fruit"]'
+            'JSON list of strings such as ["red", "fruit"]'
         )
     return tuple(dict.fromkeys(filter(None, (str(label).strip() for label in found))))
 

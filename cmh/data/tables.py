@@ -11,6 +11,7 @@ Tables are foreign: their bytes and cells are limited, and nothing in them is ta
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from cmh.data import parquet_batches
 MAX_BYTES = 2 << 30  # of a table in text, and of what is read of Parquet
 MAX_CELL = 4 << 20  # characters; csv's own limit is 131,072
 SEPARATORS = ",;\t|"
+_BETWEEN = re.compile(r"[\s,]*")  # entries of a JSON list
 _NO_TABLES = {
     b"PK\x03\x04": "a zip, such as a workbook of Excel", b"\xd0\xcf\x11\xe0": "a workbook of Excel",
     b"SQLite format 3\0": "a database of SQLite", b"\x1f\x8b": "compressed", b"%PDF": "a PDF",
@@ -165,7 +167,7 @@ def _json_list(text: str, name: str) -> Table:
     try:
         values = json.loads(text, object_pairs_hook=each_key_once)
     except RepeatedKey as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{name}, {_place_of_repeated(text)}: {error}") from None
     except RecursionError:
         raise ValueError(f"{name} is nested too deeply; a list of objects is read") from None
     except ValueError as error:
@@ -175,6 +177,22 @@ def _json_list(text: str, name: str) -> Table:
         ) from None
     rows = [(f"entry {n}", _object(value, f"{name}, entry {n}")) for n, value in enumerate(values, start=1)]
     return _of_objects(rows, name, "JSON")
+
+
+def _place_of_repeated(text: str) -> str:
+    """Return which entry of a JSON list has a key twice, and the line that it begins in.
+
+    `json` does not say where it was when the hook refused, so the list is read again, entry by entry.
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=each_key_once)
+    number, at = 1, text.index("[") + 1
+    while True:
+        at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # matches nothing, too
+        try:
+            _, at = decoder.raw_decode(text, at)
+        except RepeatedKey:
+            return f"entry {number} (line {text.count(chr(10), 0, at) + 1})"
+        number += 1
 
 
 def _object(value: Any, where: str) -> Cells:

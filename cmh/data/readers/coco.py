@@ -17,6 +17,7 @@ from typing import Any
 from cmh.data import archives
 from cmh.data.archives import Read
 from cmh.data.records import Record
+from cmh.data.tables import each_key_once
 
 _JSON_BYTES = 1 << 30  # instances_train2014.json has 302 MB, most of it outlines
 _FIELDS = {
@@ -78,6 +79,10 @@ def _json(held: Mapping[str, Read], name: str, place: str) -> Any:
     """Return a file of annotations, without the outlines, which would take gigabytes."""
     (read,) = archives.matching(held, rf"({name})\.json", place).values()
     try:
-        return json.loads(read(), object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k in _FIELDS})
+        return json.loads(read(), object_pairs_hook=_wanted)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{place}: {name}.json is not readable: {error}") from error
+
+
+def _wanted(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return each_key_once([(key, value) for key, value in pairs if key in _FIELDS])

@@ -16,6 +16,7 @@ from typing import Any
 
 from cmh.data import archives, item_table
 from cmh.data.records import Record
+from cmh.data.tables import RepeatedKey, each_key_once
 
 _JSON_BYTES = 1 << 30  # dataset_coco.json has 144 MB
 
@@ -30,7 +31,9 @@ def read(sources: Mapping[str, Path], options: Mapping[str, Any]) -> Iterator[Re
     captions = sources["captions"]
     how = options.get("captions", "each")
     if how not in ("each", "joined"):
-        raise ValueError(f"captions: {how!r} is not known; each caption is an item, or all are joined")
+        raise ValueError(
+            f"the option captions is each, one item a caption, or joined, one item a photo; got {how!r}"
+        )
     places = [archives.listing(place) for name, place in sources.items() if name != "captions"]
     photos = {name.rpartition("/")[2]: member for held in places for name, member in held.items()}
     for number, image in enumerate(_images(captions), start=1):
@@ -63,9 +66,11 @@ def is_captions(head: bytes) -> bool:
 
 def _images(captions: Path) -> list[Any]:
     try:
-        found = json.loads(archives.text(archives.one(captions, _JSON_BYTES), str(captions)))["images"]
-    except (KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
-        raise ValueError(f"{captions} is not one of Karpathy's files: {error}") from None
+        text = archives.text(archives.one(captions, _JSON_BYTES), str(captions))
+        found = json.loads(text, object_pairs_hook=each_key_once)["images"]
+    except (KeyError, TypeError, RecursionError, json.JSONDecodeError, RepeatedKey) as error:
+        said = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{captions} is not one of Karpathy's files: {said}") from None
     if not isinstance(found, list):
         raise ValueError(f"{captions} is not one of Karpathy's files: images is no list")
     return found

@@ -70,9 +70,14 @@ def test_rows_of_the_same_name_are_replaced(tmp_path: Path) -> None:
         ("c.csv", "", "cannot be read"),
         ("c.jsonl", '{"image": "a", "box": {"x": 1}}\n', "column 'box' holds struct"),
         ("c.jsonl", "[1, 2", "cannot be read"),
+        ("c.jsonl", '{"image": "a"}\n\n{"image": "b", "year": 1, "year": 2}\n',
+         "cannot be read: line 3: an object has the key 'year' twice"),
+        ("c.jsonl", '{"image": "a", "box": {"x": 1, "x": 2}}\n', "line 1: an object has the key 'x' twice"),
+        ("c.jsonl", '{"image": "a"}\n{"image": "b"\n', "cannot be read: line 2: not JSON"),
+        ("c.jsonl", '{"image": true}\n', "column 'image' holds true and false, and items are named by"),
         ("c.parquet", "no table", "cannot be read"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_read_is_said(tmp_path: Path, name: str, content: str | None, message: str) -> None:
     """Naming the file, and what it takes."""
     if content is not None:

@@ -75,11 +75,14 @@ def test_whole_numbers_are_the_same_in_every_format(tmp_path: Path) -> None:
     [
         ("i.jsonl", '{"image": "a", "text": "x"}\n{"image": "b", "text": "y", "text": "z"}\n',
          "line 2: an object has the key 'text' twice; keep one of the two"),
-        ("i.json", '[{"image": "a", "text": "x", "image": "b"}]', "has the key 'image' twice"),
+        ("i.json", '[{"image": "a", "text": "x", "image": "b"}]',
+         r"i\.json, entry 1 \(line 1\): an object has the key 'image' twice"),
+        ("i.json", '[{"image": "a", "text": "x},{"},\n {"id": "b"} ,\n{"text": {"en": [{"a": 1, "a": 2}]}}]',
+         r"entry 3 \(line 3\): an object has the key 'a' twice"),
         ("i.jsonl", '{"image": "a", "text": {"en": 1, "en": 2}}', "has the key 'en' twice"),
-        ("i.jsonl", '{"image": "a", "text": "x", "labels": true}', "line 1: labels 'True' is not understood"),
+        ("i.jsonl", '{"image": "a", "text": "x", "labels": true}', "line 1: labels true is yes or no, which"),
         ("i.jsonl", '{"image": "a", "text": "x", "labels": ["red", false]}', "labels .* are not understood"),
-        ("i.jsonl", '{"image": "a", "text": false, "labels": 1}', "line 1: text 'False' is not understood"),
+        ("i.jsonl", '{"image": "a", "text": false, "labels": 1}', "line 1: text 'false' is not understood"),
     ],
 )  # fmt: skip
 def test_what_json_leaves_open_is_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -87,3 +90,14 @@ def test_what_json_leaves_open_is_refused(tmp_path: Path, name: str, content: st
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message):
         item_table.read(tmp_path / name)
+
+
+def test_truth_in_a_column_of_labels_is_refused_in_parquet_too(tmp_path: Path) -> None:
+    """By its row; whether it is alone in its cell or in a list."""
+    for cells, message in (
+        ([None, False], "row 2: labels false is yes or no"),
+        ([[], [True]], r"row 2: labels '\[true\]' are not understood"),
+    ):
+        pq.write_table(pa.table({"image": ["a", "b"], "text": ["x", "y"], "labels": cells}), tmp_path / "i")
+        with pytest.raises(ValueError, match=message):
+            item_table.read(tmp_path / "i")

@@ -227,3 +227,21 @@ def test_karpathys_json(tmp_path: Path) -> None:
         records[-1].image()
     joined = list(readers.load("karpathy").read(form.sources, {"captions": "joined"}))
     assert [r.text.count("said") for r in joined] == [2, 2, 2]
+    with pytest.raises(ValueError, match="each, one item a caption, or joined, one item a photo; got 'all'"):
+        list(readers.load("karpathy").read(form.sources, {"captions": "all"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"images": [{"filename": "a", "filename": "b"}]}', "an object has the key 'filename' twice"),
+        ('{"photos": []}', "no 'images'"),
+        ('{"images": 1}', "images is no list"),
+    ],
+)
+def test_json_that_is_not_karpathys(tmp_path: Path, text: str, message: str) -> None:
+    """The file and what is wrong in it are named."""
+    (tmp_path / "dataset_x.json").write_text(text)
+    sources = {"captions": tmp_path / "dataset_x.json", "images": tmp_path}
+    with pytest.raises(ValueError, match=rf"dataset_x\.json is not one of Karpathy's files: {message}"):
+        list(readers.load("karpathy").read(sources, {}))

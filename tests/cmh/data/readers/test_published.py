@@ -82,6 +82,7 @@ def test_the_catalog_gives_what_the_reader_reads(tmp_path, name):
         ("nuswide", "lists", "Groundtruth/AllLabels/Labels_sky.txt", "1\n0\n0\n2\n1\n", "should hold 0 or 1"),
         ("coco", "annotations", "annotations/instances_val2014.json", "{", "val2014.json is not readable"),
         ("coco", "annotations", "annotations/instances_val2014.json", "[" * 200_000, "recursion depth"),
+        ("coco", "annotations", "annotations/instances_val2014.json", '{"id": 1, "id": 1}', "key 'id' twice"),
         ("coco", "annotations", "annotations/captions_train2014.json", "[]", "of train2014 are not as"),
         ("iaprtc12", "regions", "00/labels.txt", "1 1\n", r"00/labels\.txt, line 1: expected the numbers"),
     ],
