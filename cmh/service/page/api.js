@@ -42,9 +42,11 @@ export function put(id, image) {
 
 export const remove = (id) => ask(`items/${id}`, { method: "DELETE" });
 
-// Waits, for some seconds at most, until searches see what a change has made.
+// Waits, for some seconds at most, until searches see what a change has made.  The change has happened: if
+// the service cannot say more, the next search tells why.
 export async function follows(version) {
-  for (let tried = 0; tried < 50 && (await ask("readyz")).version !== version; tried++)
+  const current = () => ask("readyz").then((said) => said.version, () => null);
+  for (let tried = 0; tried < 50 && (await current()) !== version; tried++)
     await new Promise((done) => setTimeout(done, 100));
 }
 

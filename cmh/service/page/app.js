@@ -9,7 +9,7 @@ import { adding, deleting } from "./changes.js";
 import { filters, values } from "./columns.js";
 import { enter } from "./entrance.js";
 import { onLength, showLength } from "./length.js";
-import { card, near, fileName, ghosts, make, title } from "./cards.js";
+import { card, near, fileName, ghosts, make, part, quoted, title } from "./cards.js";
 
 const PAGE = 24;
 const MOST = 4; // pictures of one search
@@ -119,7 +119,7 @@ async function readQuery() {
 
 function fill(items, offset, following) {
   for (const item of items) seen.set(item.id, item);
-  const on = { open: (item) => go({ item: item.id }), like: (item) => go({ text: "", likes: [item.id], pictures: [] }) };
+  const on = { open: (item) => go({ item: item.id }), like: (item) => go({ text: "", likes: [item.id], pictures: [] }), remove: about.writable && remove };
   const cards = items.map((item) => card(item, on));
   $("notice").hidden = true;
   $("grid").classList.toggle("texts", about.what === "text");
@@ -181,12 +181,6 @@ async function showParts() {
   $("text").placeholder = parts.length ? "Add words, if you like" : "Describe what you are looking for";
 }
 
-function part(shown, called, remove) {
-  const button = make("button", { type: "button", textContent: "×", onclick: remove });
-  button.setAttribute("aria-label", `Leave out ${called}`);
-  return make("li", {}, shown, button);
-}
-
 async function showDetail() {
   const dialog = $("detail");
   if (!state.item) {
@@ -210,21 +204,31 @@ async function showDetail() {
   $("detail-like").onclick = () => go({ text: "", likes: [item.id], pictures: [] });
   $("detail-add").hidden = address.empty(state) || state.likes.includes(item.id);
   $("detail-add").onclick = () => go({ likes: [...state.likes, item.id] });
-  if (about.writable) deleting(item, () => gone(item));
+  $("detail-delete").hidden = !about.writable;
+  $("detail-delete").onclick = () => remove(item);
   if (!dialog.open) {
     opener = document.activeElement;
     dialog.showModal();
   }
 }
 
-// What was deleted leaves the search, the grid and the details.
+const remove = (item) => deleting(item, () => gone(item).catch(showFailure));
+
+// What was deleted leaves the search, the details and the grid; the focus goes to the card beside it.
 async function gone(item) {
   seen.delete(item.id);
   about = await api.collection();
+  const left = document.querySelector(`.card[data-item="${item.id}"]`);
+  const beside = left?.nextElementSibling ?? left?.previousElementSibling;
+  opener = beside?.querySelector(".open") ?? $("results");
   if (state.likes.includes(item.id)) return go({ likes: state.likes.filter((one) => one !== item.id) });
-  $("detail").close();
-  document.querySelector(`.card[data-item="${item.id}"]`)?.remove();
-  $("status").textContent = `“${title(item)}” is deleted; ${about.items.toLocaleString()} are left`;
+  showFilters();
+  left?.remove();
+  if (left && next !== null) next--; // all that follow have moved up
+  if (state.item === item.id) $("detail").close();
+  else opener.focus();
+  if (left && !beside) await ask(0);
+  $("status").textContent = `${quoted(item)} is deleted; ${about.items.toLocaleString()} ${about.items === 1 ? "is" : "are"} left`;
 }
 
 async function grown() {
@@ -251,7 +255,8 @@ $("detail").addEventListener("close", () => {
   if (state.item && history.state?.item) history.back(); // closed by a person; the way here is undone
   else if (state.item) go({ item: null });
   const id = opener?.closest?.("[data-item]")?.dataset.item;
-  (document.querySelector(`.open[data-item="${id}"]`) ?? $("text")).focus();
+  const back = opener?.isConnected && opener !== document.body ? opener : $("text");
+  (document.querySelector(`.open[data-item="${id}"]`) ?? back).focus();
 });
 $("detail").addEventListener("click", (event) => event.target === $("detail") && $("detail").close());
 addEventListener("popstate", show);
@@ -284,7 +289,7 @@ async function start() {
   }
   $("name").textContent = about.name;
   choose(about);
-  if (about.writable && about.what === "image") adding(grown, (id) => go({ item: id }));
+  if (about.writable && about.what === "image") adding(() => grown().catch(showFailure), (id) => go({ item: id }));
   await show();
 }
 

@@ -14,6 +14,12 @@ export const fileName = (item) => item.name.split("/").pop();
 
 export const title = (item) => item.text || fileName(item);
 
+// Within a sentence: a text may have a thousand characters.
+export function quoted(item) {
+  const whole = title(item);
+  return `“${whole.length > 80 ? `${whole.slice(0, 79)}…` : whole}”`;
+}
+
 const distance = (hit) => `${hit.distance} ${hit.distance === 1 ? "bit" : "bits"}`;
 
 // What gave a hit its place: the similarity from -1 to 1, or the bits that differ.
@@ -22,7 +28,7 @@ const place = (hit) => (hit.similarity === null ? distance(hit) : hit.similarity
 export const near = (hit, bits) =>
   `${hit.similarity === null ? "" : `Similarity ${hit.similarity.toFixed(2)}; `}${distance(hit)} of ${bits} differ`;
 
-// on: {open(item), like(item)}
+// on: {open(item), like(item), remove(item) if it may be deleted}
 export function card(item, on) {
   const isHit = "distance" in item;
   const shown = item.thumbnail ? picture(item) : make("span", { className: "words", textContent: item.text });
@@ -32,6 +38,11 @@ export function card(item, on) {
   const like = make("button", { className: "like", type: "button", textContent: "More like this", onclick: () => on.like(item) });
   like.setAttribute("aria-label", `More like ${title(item)}`);
   const made = make("li", { className: "card" }, make("div", { className: "place" }, open, like));
+  if (on.remove) {
+    const bin = make("button", { className: "like bin", type: "button", textContent: "Delete", onclick: () => on.remove(item) });
+    bin.setAttribute("aria-label", `Delete ${title(item)}`);
+    like.after(bin);
+  }
   made.dataset.item = item.id;
   if (item.thumbnail || isHit) {
     const caption = make("div", { className: "caption" });
@@ -53,4 +64,11 @@ export function ghosts(count) {
   return Array.from({ length: count }, () =>
     make("li", { className: "card ghost", ariaHidden: "true" }, make("span", { className: "square" })),
   );
+}
+
+// A picture or text that is searched with, and a button that leaves it out.
+export function part(shown, called, remove) {
+  const button = make("button", { type: "button", textContent: "×", onclick: remove });
+  button.setAttribute("aria-label", `Leave out ${called}`);
+  return make("li", {}, shown, button);
 }
