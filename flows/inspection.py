@@ -249,8 +249,9 @@ def _split(said: Inspection, items: dataset.Assembled, entry: Entry) -> None:
     how = "as the data states it" if any(r.split for r in items.items) else f"drawn: {_settings(entry)}"
     told = ", ".join(f"{len(rows)} {name}" for name, rows in items.split.items())
     split.lines.append(f"{how}; {told} (the database is all but the queries)")
-    found = quality.of_items(items.said, [r.group for r in items.items], items.label_NL, items.split)
-    split.lines += found.lines()
+    groups = [record.group for record in items.items]
+    found = quality.of_items(items.said, groups, items.label_NL, items.split)
+    split.lines += found.lines() + quality.of_validation(groups, items.split)
     chosen_by = {items.items[row].group for row in items.split["validation"]}
     if 0 < len(chosen_by) < FEW_GROUPS:
         split.lines.append(

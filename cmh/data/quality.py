@@ -49,6 +49,11 @@ def suspicious_labels(labels: Sequence[Sequence[str]]) -> list[str]:
     once = [label for label, count in counts.items() if count == 1]
     if once:
         found.append(f"{len(once)} label(s) occur once, such as {_names(once)}: nothing is relevant by them")
+    if counts and all(label.lower() in ("true", "false") for label in counts):
+        found.append(
+            f"the labels are {_names(sorted(counts))}, which say yes or no and name nothing: all items with "
+            "the same answer would be relevant to each other"
+        )
     alike: dict[str, set[str]] = defaultdict(set)
     for label in counts:
         alike[" ".join(label.lower().split())].add(label)
@@ -140,6 +145,19 @@ def of_items(
         words_unseen=(len(asked - trained), len(asked)),
         trained_share=len(split["train"]) / max(1, len(database)),
     )
+
+
+def of_validation(groups: Sequence[str], split: Mapping[str, NDArray[np.int64]]) -> list[str]:
+    """Return what keeps the validation set from telling how well a model does on new items, a line each."""
+    trained = {groups[row] for row in split["train"]}
+    torn = sorted(trained & {groups[row] for row in split["validation"]})
+    if not torn:
+        return []
+    return [
+        f"{len(torn)} group(s) have items both in the training and in the validation set, such as "
+        f"{torn[0][:60]!r}: the validation items, by which the best epoch is chosen, are like trained ones; "
+        "give all items of a group the same split, or take a split that is drawn by groups"
+    ]
 
 
 def _words(said: Iterable[str]) -> set[str]:

@@ -2,7 +2,7 @@
 
 `grouped`, the split of data without one, keeps groups whole, so that nothing leaks.  Splits of publishers and
 of papers draw item by item, as they do; `cmh.data.quality` counts the groups that queries share with the
-training set.
+training set, and those that the validation set shares with it.
 """
 
 from collections.abc import Sequence

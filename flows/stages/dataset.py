@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import zarr
 from numpy.typing import NDArray
 
-from cmh.data import label_noise, labels, readers, schema, splits, texts
+from cmh.data import label_noise, labels, quality, readers, schema, splits, texts
 from cmh.data.records import Record
 from data_catalog.catalog import Entry, Sizes
 from flows import rejections, sources
@@ -131,6 +131,8 @@ def make(store: Store, draft: Draft, images: Ref, entry: Entry, limit: int | Non
     write_lines(draft, "vocabulary.txt", vocabulary)
     write_lines(draft, "labels.txt", made.names)
     hash_N = described["hash"].fill_null(0).to_numpy()[image_row_N]
+    for line in quality.of_validation(ids["group"], made.split):
+        _log.warning("%s: %s", entry.name, line)
     dataset_card.write(draft, said, ids["group"], made.names, made.label_NL, made.split, wrong, hash_N)
 
 

@@ -71,6 +71,21 @@ def test_validation_by_copies_of_one_image_is_told(tmp_path: Path, cmh_home: Pat
     assert "are of 1 group(s), such as" in said.out
 
 
+def test_groups_torn_by_the_validation_set_are_told(tmp_path: Path, cmh_home: Path) -> None:
+    """Of a table that states its own split."""
+    folder = damaged.make(tmp_path / "data")
+    (table,) = folder.glob("*.csv")
+    head, *rows = table.read_text().splitlines()
+    splits = ["query"] * 7 + ["train"] * 23 + ["validation"] * 10
+    groups = [f"place {number // 7}" for number in range(len(rows))]
+    cells = zip(rows, splits, groups, strict=True)
+    table.write_text("\n".join([f"{head},split,group", *(",".join(row) for row in cells)]))
+    said = cmh("inspect", folder)
+    assert (
+        "1 group(s) have items both in the training and in the validation set, such as 'place 4'" in said.out
+    )
+
+
 def test_other_columns_are_named_in_the_command(tmp_path: Path, cmh_home: Path) -> None:
     """What was needed to understand the table is part of what to go on with."""
     path = made.tsv_of_other_names(tmp_path / "x", made.items(40))

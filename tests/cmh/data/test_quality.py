@@ -24,6 +24,19 @@ def test_counts_of_a_leaking_split() -> None:
 
 
 @pytest.mark.parametrize(
+    ("groups", "told"),
+    [("aabbcc", ""), ("aabcbc", "2 group(s) have items both in the training and in the validation set, such"),
+     ("aaaaaa", "1 group(s) have items both"), ("abcdae", "")],
+)  # fmt: skip
+def test_groups_that_are_trained_on_and_validated_by_are_counted(groups: str, told: str) -> None:
+    """Queries, and items of the database alone, do not count."""
+    split = {"query": np.array([0]), "train": np.array([1, 2, 3]), "validation": np.array([4, 5])}
+    said = "\n".join(quality.of_validation(groups, split))
+    assert said.startswith(told)
+    assert bool(said) == bool(told)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [("", "are empty"), ("NaN", "'nan'"), ("<b>dog</b>", "markup"), ("dog &amp; cat", "markup"),
      ("see https://x.y", "an address"), ("cafÃ©", "broken letters"), ("caf\ufffd", "broken letters")],
@@ -42,6 +55,9 @@ def test_suspicious_labels() -> None:
     assert "1 label(s) occur once, such as 'rare'" in told
     assert "capitals or spaces only: 'Dog', 'dog'" in told
     assert "'all': over 90 %" in told
+    assert "yes or no" not in told
+    (answers,) = quality.suspicious_labels([("True",), ("False",)] * 2)
+    assert answers.startswith("the labels are 'False', 'True', which say yes or no and name nothing")
     assert quality.suspicious_texts(["same text"] * 3 + ["other"] * 2) == [
         "3 items have the same text: 'same text'"
     ]

@@ -297,3 +297,18 @@ def test_manual_sources_are_asked_for_and_then_read(tmp_path):
     ]
     (found["annotations"] / "sea.txt").write_text("1\n2\n")
     assert images_stage.target(entry).identity != before
+
+
+def test_groups_torn_by_the_validation_set_are_told(tmp_path, caplog):
+    """A split that is drawn item by item may tear the texts of one image; one drawn by groups does not."""
+    rows = [
+        (f"{number % 6}.png", f"word{number % 4} red", "a" if number % 2 else "b") for number in range(30)
+    ]
+    by_item = {"query": 5, "train": "database", "validation": 6}
+    build(folder_entry(tmp_path, rows, split=by_item), RESOURCES)
+    (told,) = [line for line in caplog.messages if "in the validation set" in line]
+    assert told.startswith("folder: ")
+    assert "group(s) have items both in the training and in the validation set, such as '0.png'" in told
+    caplog.clear()
+    build(catalog.folder_entry(tmp_path / "photos", tmp_path / "items.csv"), RESOURCES)
+    assert "validation set" not in caplog.text
