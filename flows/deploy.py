@@ -27,7 +27,7 @@ from data_catalog.catalog import Manual
 from flows import deployments, preflight
 from flows.experiment import Experiment
 from flows.run import resolve
-from infra import stack_servers
+from infra import bucket, stack_servers
 
 PAPERS = ("scahn", "dspah", "adah")
 """The methods that this project began with; they are deployed on every dataset that they can read."""
@@ -110,7 +110,10 @@ def refreshing(name: str, source: Path, collection: Path, model: str | None = No
         ValueError: there is no such folder.
     """
     if not source.exists():
-        raise ValueError(f"{source} is not there; give a folder of images, or a .txt file of texts")
+        raise ValueError(
+            f"--source {bucket.as_written(source)} is no folder or file of this machine; give a folder of "
+            "images, or a .txt file of texts"
+        )
     parameters = {"source": str(source.absolute()), "collection": str(collection.absolute()), "model": model}
     return Deployment(
         "refresh_index",

@@ -72,7 +72,8 @@ def add(
     source = bucket.here(source)
     what: Side = "image" if index_sources.holds_images(source) else "text"
     if what == "text" and (prune or root):
-        raise ValueError("--prune and --root are about files of images; they need a folder of images")
+        option = "--prune" if prune else "--root"
+        raise ValueError(f"{source} holds texts, and {option} is for images; leave it out")
     given, done = given or {}, Added()
     found = index_sources.images(source, given, done, to) if what == "image" else Images([], {}, [])
     texts, own = index_sources.texts(source, given) if what == "text" else ({}, None)
@@ -99,6 +100,7 @@ def add(
         contents = manifest.read(to)
         if own is not None:
             done.unnamed = _add_columns(to, contents, own)
+    done.rejected = {bucket.as_addresses(k): bucket.as_addresses(v) for k, v in done.rejected.items()}
     metrics.add(metrics.ITEMS, done.items, stage="index")
     metrics.add(metrics.REJECTED, len(done.rejected), dataset=to.name)
     metrics.write()

@@ -103,7 +103,11 @@ def images(source: Path, given: Mapping[str, str], done: Added, to: Path) -> Ima
             f"{source} holds no images; those are files that end with {', '.join(image_files.SUFFIXES)}, and "
             f"tars and Parquet files that hold such"
             + (f"; it holds {others}" if others else "")
-            + ("; `cmh remove` takes out of a collection what is gone" if manifest.is_collection(to) else "")
+            + (
+                f"; what is gone goes out of {to} by cmh remove {to} NAME"
+                if manifest.is_collection(to)
+                else ""
+            )
         )
     return Images(found.images, held, unread)
 
@@ -134,13 +138,14 @@ def texts(file: Path, given: Mapping[str, str]) -> tuple[dict[str, str], pa.Tabl
     if file.is_file() and file.suffix.lower() in columns.SUFFIXES:
         said, table = columns.read_texts(file, given)
         if not said:
-            raise ValueError(f"{file} holds no text")
+            raise ValueError(f"{file} holds no text: its column text is empty in every row; fill it in")
         _check_names(file, said)
         return said, table
     if not file.is_file() or file.suffix.lower() != ".txt":
         raise ValueError(
-            f"{file} is neither a folder, tar or Parquet file of images nor a .txt file with one "
-            f"text a line, nor a table of texts ({', '.join(columns.SUFFIXES)}); give one of these"
+            f"{file} {'holds nothing that is encoded' if file.exists() else 'is not there'}; give a folder, "
+            "tar or Parquet file of images, a .txt file with one text a line, or a table of texts "
+            f"({', '.join(columns.SUFFIXES)})"
         )
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -157,14 +162,16 @@ def texts(file: Path, given: Mapping[str, str]) -> tuple[dict[str, str], pa.Tabl
 def _check_names(file: Path, said: Mapping[str, str]) -> None:
     """Refuse names of texts that a collection cannot hold: each takes as much memory as the longest."""
     for number, (name, text) in enumerate(said.items(), start=1):
-        if len(name) > MAX_NAME or "\0" in name:
+        if len(name) <= MAX_NAME and "\0" not in name:
+            continue
+        whose, remedy = f"the id of text {number}, {name[:40]!r},", "write another id"
+        if name == text:
             whose = f"text {number}, {name[:40]!r}, is its own name, and"
-            if name != text:
-                whose = f"the id of text {number}, {name[:40]!r},"
-            raise ValueError(
-                f"{file}: {whose} has {len(name)} characters or a null character; a name has at most "
-                f"{MAX_NAME}: give a table with a short id for each text (columns id and text)"
-            )
+            remedy = "give a table with a short id for each text (columns id and text)"
+        fault = f"has {len(name)} characters, and a name has at most {MAX_NAME}"
+        if "\0" in name:
+            fault = "has a null character, which no name has"
+        raise ValueError(f"{file}: {whose} {fault}; {remedy}")
 
 
 def name_of(path: Path, root: Path) -> str:

@@ -22,6 +22,7 @@ from flows.experiment import Experiment
 from flows.image_survey import Survey
 from flows.run import Run, resolve
 from flows.stages import dataset, precomputed, records
+from infra import bucket
 
 SHOWN = 5  # of a kind
 FEW_GROUPS = 3  # of validation items
@@ -63,7 +64,7 @@ class Inspection:
         try:
             action()
         except (ValueError, OSError) as error:
-            self.refusals.append(str(error))
+            self.refusals.append(bucket.as_addresses(str(error)))
             return False
         return True
 
@@ -93,7 +94,7 @@ def inspect(experiment: Experiment, *, every_image: bool = False) -> Inspection:
     paths = sources.paths(entry)
     form = said.add("Form")
     form.lines.append(f"{entry.title}; read by {entry.reader!r}")
-    form.rows = [{"source": name, "path": str(path)} for name, path in paths.items()]
+    form.rows = [{"source": name, "path": bucket.as_addresses(str(path))} for name, path in paths.items()]
     understood = readers.columns(entry.reader, paths, entry.options)
     if understood:
         said.add("Columns").rows = [
@@ -211,7 +212,8 @@ def _images(said: Inspection, images: Sequence[Record], entry: Entry, seen: Surv
     looked.lines += seen.lines(entry.images.size)
     if seen.damaged:
         said.add("Would be left out").rows = [
-            {"image": name, "reason": reason} for name, reason in list(seen.damaged.items())[:SHOWN]
+            {"image": name, "reason": bucket.as_addresses(reason)}
+            for name, reason in list(seen.damaged.items())[:SHOWN]
         ]
     group = {record.image_name: record.group for record in images}
     apart = [(one, other) for one, other in seen.alike() if group[one] != group[other]]

@@ -45,6 +45,22 @@ def as_written(place: str | Path) -> str:
     return address(place) or str(place)
 
 
+def copies() -> Path:
+    """Return the folder of the copies: a folder for each bucket."""
+    return downloads() / "s3"
+
+
+def as_addresses(text: str) -> str:
+    """Return a message that names what was copied by its address, as a person gave it, and not by the copy.
+
+    >>> as_addresses(f"{copies() / 'bucket' / 'items.csv'}, line 2: no text")
+    's3://bucket/items.csv, line 2: no text'
+    """
+    for folder in {copies(), copies().resolve()}:
+        text = text.replace(f"{folder}/", "s3://")
+    return text
+
+
 @lru_cache(maxsize=64)  # a run asks several times, and must see the same each time
 def copy(place: str) -> Path:
     """Return the folder or file that holds what is below `place`, an s3 address, as of the first call.
@@ -63,7 +79,7 @@ def copy(place: str) -> Path:
         entries = {}
     if not entries:
         raise FetchError(f"{place}: no such object, and nothing below it; `aws s3 ls` shows what there is")
-    folder = downloads() / "s3" / name
+    folder = copies() / name
     with _alone(folder):
         wanted = {path: entry for path, entry in entries.items() if not _is_same(folder / path, entry)}
         _remove_others(folder, prefix, entries)
@@ -85,7 +101,8 @@ def copy(place: str) -> Path:
                     pass
         except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
             raise FetchError(
-                f"{place} holds an object and others below its name ({error}), which no folder can; rename it"
+                f"{place} holds an object and others below its name ({error}), which no folder can; rename "
+                "the object"
             ) from None
     return folder / prefix
 
@@ -101,7 +118,10 @@ def _usable(entries: Mapping[str, Entry], place: str) -> dict[str, Entry]:
         except ValueError:
             odd.append(path)
     if odd:
-        _log.warning(f"{place}: {len(odd)} object(s) skipped, whose names are none of files: {odd[0]!r}")
+        _log.warning(
+            f"{place}: {len(odd)} object(s) skipped, whose names cannot be those of files, such as "
+            f"{odd[0]!r}; rename them in the bucket to have them read"
+        )
     return found
 
 
@@ -111,7 +131,7 @@ def _check_size(place: str, wanted: Mapping[str, Entry], folder: Path) -> None:
     if len(wanted) > MAX_FILES or size > free - SPARE:
         raise FetchError(
             f"{place} holds {len(wanted)} files of {size / 2**30:.1f} GiB that are not here yet; at most "
-            f"{MAX_FILES} are copied, and {max(0, free - SPARE) / 2**30:.1f} GiB are free in {folder} "
+            f"{MAX_FILES} are copied, and {max(0, free - SPARE) / 2**30:.1f} GiB are free in {downloads()} "
             "(CMH_HOME names another disk); give a smaller prefix, or pack the images into shards"
         )
     if wanted:

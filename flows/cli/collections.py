@@ -15,7 +15,7 @@ from flows.cli.terminal import Json, say, show
 from flows.index import add, change
 from flows.index_sources import split_columns
 from flows.resources import Resources
-from infra import stores, tags
+from infra import bucket, stores, tags
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -100,7 +100,7 @@ def index(
         say(f"{done.changed} of these had changed and were encoded again")
     if done.gone:
         told = "were removed" if prune else "stay in the collection; --prune removes them"
-        say(f"{len(done.gone)} that are gone from {source} {told}, such as {done.gone[0]}")
+        say(f"{len(done.gone)} that are gone from {bucket.as_written(source)} {told}, such as {done.gone[0]}")
     if done.skipped:
         others = ", ".join(f"{count} {suffix}" for suffix, count in sorted(done.skipped.items())[:8])
         say(f"{done.skipped.total()} other files were not read: {others}")
@@ -119,7 +119,10 @@ def remove(place: Path, *items: str) -> None:
         names, as a search shows them, or paths of images; a folder stands for all images below it
     """
     if not items:
-        raise ValueError(f"name what to remove from {place}, as `cmh search` shows it")
+        raise ValueError(
+            f"nothing to remove from {place} was named; give names of items, as `cmh search` shows them, or "
+            "paths of images"
+        )
     with change(place) as contents:
         names = [name for part in changes.read_parts(place, contents) for name in part.ids.tolist()]
         doomed: set[str] = set()
@@ -135,7 +138,10 @@ def remove(place: Path, *items: str) -> None:
                 places = {name: contents.path(place, name) for name in names}
                 found = {name for name, here in places.items() if here == path or here.is_relative_to(path)}
             if not found:
-                raise ValueError(f"{place} holds no {contents.what} {item!r}; nothing was removed")
+                raise ValueError(
+                    f"{place} holds no {contents.what} {item!r}; nothing was removed: name items as "
+                    "`cmh search` shows them"
+                )
             doomed |= found
         contents = changes.remove(place, contents, doomed)
         uploads.sweep(place, contents)

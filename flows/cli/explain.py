@@ -21,13 +21,18 @@ def explain(error: Exception, *, debug: bool) -> int:
     Returns:
         The exit status: 2 for what a user can mend, 3 for what nobody thought of.
     """
+    from infra import bucket  # takes a moment, which `cmh --help` is spared
+
     known = isinstance(error, (ValueError, OSError, TrainingFailure))  # OSError: as when a disk is full
     if not known:
         error.add_note("unexpected: please report it with the output of the same command with --debug")
     notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith(logging.TRACEBACK)]
     said = _said(error) if known else repr(error)
     said = said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
-    lines = [said, *(f"({note})" for note in notes)]
+    told = [said, *(f"({note})" for note in notes)]
+    lines = [bucket.as_addresses(line) for line in told]
+    if lines != told:
+        lines.append(f"(what lies at s3:// is read from its copy in {bucket.copies()})")
     if debug:
         lines = [*traceback.format_exception(error), *lines]
     if places := logging.places():  # none, if it was refused before any engine was started

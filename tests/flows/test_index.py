@@ -188,20 +188,30 @@ def test_the_readme_holds(home: Path, photos: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["index", "nowhere", "--to", "own"], "nowhere is not there; give a folder, tar or Parquet file of"),
         (
-            ["index", "nowhere", "--to", "own"],
-            "neither a folder, tar or Parquet file of images nor a .txt file",
+            ["index", "bad/a.png", "--to", "own"],
+            "bad/a.png holds nothing that is encoded; give a folder, tar",
         ),
         (["index", "empty", "--to", "own"], "tars and Parquet files that hold such\n"),
-        (["index", "empty", "--to", "full"], "`cmh remove` takes out of a collection what is gone"),
+        (["index", "empty", "--to", "full"], "what is gone goes out of full by cmh remove full NAME"),
+        (["index", "empty.csv", "--to", "own"], "holds no text: its column text is empty in every row"),
         (["index", "empty.txt", "--to", "own"], "holds no text"),
         (["index", "latin.txt", "--to", "own"], "not UTF-8 (byte 1)"),
         (
             ["index", "long.txt", "--to", "own"],
             "text 2, 'red red red red red red red red red red ', is its own name",
         ),
-        (["index", "long.csv", "--to", "own"], "a name has at most 4096: give a table with a short id"),
-        (["index", "ids.csv", "--to", "own"], "the id of text 1, 'aaaaaaa"),
+        (["index", "long.csv", "--to", "own"], "a name has at most 4096; give a table with a short id"),
+        (
+            ["index", "ids.csv", "--to", "own"],
+            "aaa', has 5000 characters, and a name has at most 4096; write",
+        ),
+        (["index", "nulls.csv", "--to", "own"], "the id of text 2, 'a\\x00b', has a null character"),
+        (
+            ["index", "words.txt", "--to", "own", "--prune"],
+            "words.txt holds texts, and --prune is for images",
+        ),
         (["index", "photos", "--to", "photos"], "is no collection; give a new folder"),
         (["index", "photos", "--to", "own", "--model", "model/no/such"], "model/no/such"),
         (["index", "words.txt", "--to", "full"], "full holds images, and these are texts"),
@@ -233,6 +243,8 @@ def test_what_cannot_be_done_is_said(home: Path, photos: Path, arguments: list[s
     Path("long.txt").write_text("red\n" + "red " * 2000)
     Path("long.csv").write_text("text\nred\n" + "red " * 2000 + "\n")
     Path("ids.csv").write_text(f"id,text\n{'a' * 5000},red\n")
+    Path("nulls.csv").write_text("id,text\nc,red\na\0b,red\n")
+    Path("empty.csv").write_text("id,text\n,\n , \n")
     Path("taken.parquet").mkdir()
     assert cmh("index", photos, "--to", "full").status == 0
     before = {path.name for path in home.iterdir()}

@@ -94,7 +94,7 @@ def test_items_are_removed_by_name_path_or_folder(home: Path, photos: Path) -> N
     assert "2 removed from own, 2 left" in cmh("remove", "own", "photos/sub").out
     assert "1 removed from own, 1 left" in cmh("remove", "own", home / "photos" / "a.png").out
     assert names_in("own") == ["B.JPG"]
-    assert "name what to remove" in cmh("remove", "own").err
+    assert "nothing to remove from own was named" in cmh("remove", "own").err
     for empty in ("", " "):  # as of a variable of the shell that is not set
         assert "holds no image" in cmh("remove", "own", empty).err
     for everything in (".", "..", "/", home / "photos"):

@@ -13,6 +13,7 @@ from cmh.collection_files import changes, manifest
 from cmh.data import shard_images
 from flows import index, index_sources
 from flows.index_sources import Added
+from infra import bucket
 from infra.stores import open_store
 from tests.cmh.data.shards_of_photos import drawing, in_structs, write_parquet, write_tar
 from tests.flows.command_line import cmh
@@ -98,6 +99,21 @@ def test_a_shard_from_the_command_line(home: Path) -> None:
     assert "is no file that ends with" in cmh("index", "t.parquet", "--to", "texts", "--columns", "no").err
     write_tar(home / "none.tar", {"a.txt": "a"})
     assert "holds no images; those are files that end" in cmh("index", "none.tar", "--to", "own").err
+
+
+def test_what_was_copied_from_a_bucket_is_named_by_its_address(home: Path) -> None:
+    """A shard of it that is damaged, and data that holds nothing; the copy is named once."""
+    folder = bucket.copies() / "mine" / "photos"
+    write_tar(folder / "cut.tar", sample(1, 1999) | sample(2, 2001))
+    whole = (folder / "cut.tar").read_bytes()
+    (folder / "cut.tar").write_bytes(whole[:700])
+    draw(folder, ["a.png"])
+    (name,) = add(str(folder)).rejected
+    assert name == "s3://mine/photos/cut.tar"
+    (folder / "a.png").unlink()
+    said = cmh("index", folder, "--to", "other").err
+    assert "cmh: s3://mine/photos/cut.tar" in said
+    assert f"(what lies at s3:// is read from its copy in {bucket.copies()})" in said
 
 
 def test_an_image_that_vanishes_after_it_was_listed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

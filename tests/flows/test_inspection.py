@@ -10,6 +10,7 @@ import pytest
 from flows import own_data
 from flows.experiment import Experiment
 from flows.run import resolve
+from infra import bucket
 from infra.storage import Store
 from tests import damaged
 from tests.cmh.data.readers import forms as made
@@ -118,6 +119,18 @@ def test_what_programs_get(good: Path, cmh_home: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_copy_of_a_bucket_is_named_by_its_address(cmh_home: Path) -> None:
+    """In what is shown, in why a run would stop, and in what is refused."""
+    folder = damaged.make(bucket.copies() / "mine" / "data")
+    damaged.DAMAGES["zero_bytes"](folder)
+    said = cmh("inspect", folder)
+    assert "s3://mine/data/items.csv" in said.out
+    assert str(bucket.copies()) not in said.out.partition("A run would stop")[2]
+    damaged.DAMAGES["missing_label_row"](folder)
+    refused = cmh("inspect", folder)
+    assert "cmh: s3://mine/data/items.csv, line 6: 2 fields for 3 columns" in refused.err
+
+
 @pytest.mark.slow
 def test_data_in_a_bucket(good: Path, s3_store: Store) -> None:
     """Copied, and looked at as if it lay here; the command to go on names the bucket."""
@@ -130,6 +143,8 @@ def test_data_in_a_bucket(good: Path, s3_store: Store) -> None:
     table = f"{s3_store.url}/items.csv"
     said = cmh("inspect", table, "--images", f"{s3_store.url}/photos")
     assert f"cmh run --images {s3_store.url}/photos --items {table}" in said.out
+    s3_store.write_bytes("cut/items.csv", b"image,text\na.jpg\n")
+    assert f"cmh: {s3_store.url}/cut/items.csv, line 2" in cmh("run", f"{s3_store.url}/cut").err
     refused = cmh("inspect", f"{s3_store.url}/nothing")
     assert "no such object, and nothing below it" in refused.err
 
