@@ -50,10 +50,15 @@ def load(name: str | Path) -> Entry:
     if str(name).endswith((".yaml", ".yml")):
         return _parse(Entry, yaml_files.read(Path(name)), Path(name))
     if name not in available():
+        listed = ", ".join(available())
+        if Path(name).exists():
+            raise CatalogError(
+                f"{str(name)!r} is a path, not a dataset of the catalog, which has {listed}; `cmh inspect "
+                f"{name}` says how to go on with data of your own"
+            )
         raise CatalogError(
-            f"dataset {str(name)!r} is not in the catalog; available: {', '.join(available())} "
-            "(or give a .yaml file, or a folder or file of your own data, of which `cmh inspect PATH` says "
-            "what it is; or --images DIR --items items.csv)"
+            f"{str(name)!r} is not in the catalog, which has {listed}, nor is it a path; give one of these "
+            "names, the path of a .yaml entry, or that of your own data (`cmh inspect PATH`)"
         )
     path = FOLDER / f"{name}.yaml"
     return _parse(Entry, yaml_files.read(path), path)
@@ -111,14 +116,15 @@ def _parse(model: type[Model], fields: Mapping[str, Any], path: Path) -> Model:
         return model.model_validate(fields)
     except ValidationError as error:
         lines = [
-            f"  {'.'.join(map(str, e['loc'])) or 'entry'}: {e['msg']} (given: {_short(e['input'])})"
+            f"  {'.'.join(map(str, e['loc'])) or 'entry'}: {e['msg'].removeprefix('Value error, ')} "
+            f"(given: {_short(e['input'])})"
             for e in error.errors()
         ]
         allowed = ", ".join(model.model_fields)
         raise CatalogError(
             f"{path}: {len(lines)} field(s) are wrong:\n"
             + "\n".join(lines)
-            + f"\n  fields allowed: {allowed}"
+            + f"\n  fields allowed: {allowed} (data_catalog/README.md describes them)"
         ) from error
 
 

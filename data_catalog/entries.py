@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from data_catalog.yaml_files import CatalogError
 
@@ -107,11 +107,16 @@ class Split(Strict):
     @model_validator(mode="after")
     def _sizes(self) -> "Split":
         if self.query + self.validation >= 1:
-            raise ValueError("query + validation must leave groups for training; their sum must be below 1")
+            raise ValueError(
+                f"query {self.query:g} and validation {self.validation:g} leave no groups to train on; their "
+                "sum must be below 1"
+            )
         if isinstance(self.train, float) and not 0 < self.train <= 1:
-            raise ValueError("train must be a whole number of items or a share above 0.0 and up to 1.0")
+            raise ValueError(
+                f"train is {self.train}; write a share above 0.0 and up to 1.0, or a whole number of items"
+            )
         if isinstance(self.train, int) and self.train < 2:
-            raise ValueError("train must be at least 2 items (write 1.0 for all)")
+            raise ValueError(f"train is {self.train} item(s); write 2 or more, or 1.0 for all")
         return self
 
 
@@ -140,6 +145,22 @@ class Sizes(Strict):
     by_label: tuple[tuple[int, int], tuple[int, int]] | None = None
 
 
+def _kind_of_split(given: Any) -> str:
+    """Return which split is meant: only what it says is wrong is said, not what is missing of the others."""
+    if isinstance(given, BaseModel):
+        given = given.model_dump()
+    if not isinstance(given, dict) or "published" in given:
+        return "published"
+    by_items = isinstance(given.get("query"), int) or given.get("train") == "database" or "by_label" in given
+    return "items" if by_items else "shares"
+
+
+AnySplit = Annotated[
+    Annotated[Split, Tag("shares")] | Annotated[Published, Tag("published")] | Annotated[Sizes, Tag("items")],
+    Discriminator(_kind_of_split),
+]
+
+
 class LabelNoise(Strict):
     """Wrong labels of training items, on purpose; `cmh.data.label_noise` says how they are drawn.
 
@@ -164,7 +185,7 @@ class Protocol(Strict):
     sources: dict[str, Source] = {}
     text: Text | None = None
     unlabelled: Literal["left out", "kept"] | None = None
-    split: Split | Published | Sizes | None = None
+    split: AnySplit | None = None
     counts: dict[str, int] = {}
 
 
@@ -186,7 +207,7 @@ class Entry(Strict):
     unlabelled: Literal["left out", "kept"] = Field(
         "left out", description="items without any label; kept, they serve methods that learn from pairs"
     )
-    split: Split | Published | Sizes
+    split: AnySplit
     label_noise: LabelNoise | None = Field(None, description="wrong labels in training, on purpose")
     protocols: dict[str, Protocol] = Field({}, description="other ways in which papers take the data")
     max_rejected: float = Field(0.01, ge=0, le=1, description="share of damaged items at which a run stops")
@@ -210,7 +231,7 @@ class Entry(Strict):
         if name not in self.protocols:
             raise CatalogError(
                 f"{self.name} has no protocol {name!r}; it has {', '.join(self.protocols) or 'none'} "
-                "(without --protocol the split is drawn by groups)"
+                "(without --protocol the dataset is taken as its entry describes it)"
             )
         protocol = self.protocols[name]
         changes: dict[str, Any] = {

@@ -116,7 +116,10 @@ def find(file: Path, method: str, images: str, texts: str) -> Recipe:
         CatalogError: the file has none, is not there or is malformed.
     """
     if not file.exists():
-        raise CatalogError(f"{file}: there are no tuned recipes; `cmh tune {method} …` makes them")
+        raise CatalogError(
+            f"{file}: there are no tuned recipes; `cmh tune {method} --dataset DATASET` writes a file of "
+            "them; give it as --recipe FILE"
+        )
     there = read(file)
     for one in there:
         if one.key == (method, images, texts):
@@ -126,7 +129,7 @@ def find(file: Path, method: str, images: str, texts: str) -> Recipe:
     known = f"on {' | '.join(same)}" if same else f"of {others}"
     raise CatalogError(
         f"{file}: no recipe of {method} on {images}; texts as {texts}; there are recipes {known}; tune it "
-        f"(`cmh tune {method} …`), or use --recipe short"
+        f"(`cmh tune {method} --dataset DATASET`) and give the file as --recipe FILE, or use --recipe short"
     )
 
 
@@ -144,12 +147,12 @@ def kept(file: Path, dataset: str) -> tuple[Recipe, ...]:
         CatalogError: there is another kind of file, or one of another dataset, or runs would not take it.
     """
     if file.suffix not in SUFFIXES:
-        raise CatalogError(f"{file}: a file of recipes ends in {' or '.join(SUFFIXES)}; name it so")
+        raise CatalogError(f"{file}: a file of recipes ends in {' or '.join(SUFFIXES)}; rename it")
     if not file.exists():
         return ()
     found = read(file)
     if (there := dataset_of(file)) != dataset:
-        raise CatalogError(f"{file} holds recipes of {there}, not of {dataset}; name another file")
+        raise CatalogError(f"{file} holds recipes of {there}, not of {dataset}; name another file with --to")
     return found
 
 

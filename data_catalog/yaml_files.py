@@ -51,13 +51,17 @@ def read(path: Path) -> dict[str, Any]:
         CatalogError: no such file, too large, not valid, or no fields.
     """
     if not path.is_file():
-        raise CatalogError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+        raise CatalogError(f"{path}: {'not a file' if path.exists() else 'no such file'}; give a YAML file")
     if path.stat().st_size > MAX_BYTES:
-        raise CatalogError(f"{path}: {path.stat().st_size} bytes; an entry has at most {MAX_BYTES}")
+        raise CatalogError(
+            f"{path} has {path.stat().st_size} bytes; at most {MAX_BYTES} are read: is it the right file?"
+        )
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), _BoundedSafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CatalogError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(value, dict):
-        raise CatalogError(f"{path}: expected fields with values, got {type(value).__name__}")
+        raise CatalogError(
+            f"{path}: expected fields with values, such as `name: photos`, got {type(value).__name__}"
+        )
     return value

@@ -61,12 +61,14 @@ def test_weights():
         catalog.weights("vgg")
 
 
-def test_unknown_dataset_lists_those_there_are():
-    """The message says what is available and what else can be given."""
+def test_unknown_dataset_lists_those_there_are(tmp_path):
+    """The message says what is available and what else can be given; and what to do with one's own data."""
     with pytest.raises(
-        CatalogError, match=r"'emojo' is not in the catalog; available: coco, .*emoji, .*wiki .*--images"
+        CatalogError, match=r"'emojo' is not in the catalog, which has coco, .*emoji, .*wiki, nor is"
     ):
         catalog.load("emojo")
+    with pytest.raises(CatalogError, match=rf"is a path, .*; `cmh inspect {tmp_path}` says how to go on"):
+        catalog.load(str(tmp_path))
 
 
 def test_paths_are_no_names():
@@ -91,7 +93,12 @@ def test_own_file(tmp_path, fields):
             r"split\..*query: .*less than 1 \(given: 1.5\)",
         ),
         ({"split": {"query": 0.6, "validation": 0.5, "train": 9}}, "their sum must be below 1"),
-        ({"split": {"query": 0.1, "validation": 0.1, "train": 1}}, r"write 1\.0 for all"),
+        ({"split": {"query": 0.1, "validation": 0.1, "train": 1}},
+         r" 1 field\(s\) are wrong:\n  split\.shares: train is 1 item\(s\); write 2 or more, or 1\.0"),
+        ({"split": {"query": 0.1, "validation": 0.1, "train": 1.5}}, r"train is 1\.5; write a share above 0"),
+        ({"split": {"query": 50, "validation": 5}}, r" 1 field\(s\) .*\n  split\.items\.train: Field"),
+        ({"split": {"published": False}}, r" 1 field\(s\) .*\n  split\.published\.published: Input"),
+        ({"split": "none"}, r" 1 field\(s\) .*\n  split\.published: Input should be a valid dictionary"),
         ({"sources": {"a": {"kind": "ftp"}}}, "sources.a: .*'npm', 'pypi', 'url', 'path'"),
         ({"sources": {"a": {"kind": "url", "url": "http://x/y", "licence": "x"}}}, "sha256: Field required"),
         ({"sources": {}}, "sources: .*at least 1 item"),
@@ -102,7 +109,7 @@ def test_own_file(tmp_path, fields):
         ({"images": {"size": 5000}}, "images.size: .*less than or equal to 1024"),
         ({"reader": "os.path"}, "reader: String should match pattern"),
     ],
-)
+)  # fmt: skip
 def test_wrong_fields_are_explained(tmp_path, fields, change, message):
     """File, field, what is allowed, what was given."""
     path = tmp_path / "mine.yaml"
@@ -142,7 +149,7 @@ def test_own_folder(tmp_path):
         ('a: !!python/object/apply:os.system ["id"]\n', "could not determine a constructor"),
         ("a: 2023-99-99\n", "month must be in"),
         ("- " * 30000, "not valid YAML"),
-        ("a: 1\n" + "#" * (1 << 20), "an entry has at most"),
+        ("a: 1\n" + "#" * (1 << 20), "bytes; at most 1048576 are read"),
         ("a: \x00", "not valid YAML"),
     ],
 )

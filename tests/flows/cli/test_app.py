@@ -122,7 +122,7 @@ def test_plan_of_a_first_run(cmh_home: Path, drawn: Workspace):
     ("arguments", "message"),
     [
         (["run", "--method", "schan"], r"'schan'.*scahn"),
-        (["run", "--dataset", "emojis"], r"'emojis' is not in the catalog; available: .*emoji"),
+        (["run", "--dataset", "emojis"], r"'emojis' is not in the catalog, which has .*emoji"),
         (["run", "--bits", 12], r"--bits: bits must be a multiple of 8, got 12; use 8 or 16"),
         (["compare", "--methods"], "--methods: .* at least 1 item"),
         (["run", "--images", "photos"], "items is missing"),
