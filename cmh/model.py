@@ -119,7 +119,10 @@ def adopt(method: Method, vocabulary: Sequence[str], trained: Model) -> None:
     """
     before, now = trained.method.state_dict(), method.state_dict()
     for name in before.keys() ^ now.keys():
-        raise ValueError(f"the model to start from has other networks: {name} is in one of the two alone")
+        raise ValueError(
+            f"the model to start from has other networks: {name} is in one of the two alone; give the "
+            "settings that it was trained with, or leave out --start-from"
+        )
     known = {word: column for column, word in enumerate(trained.vocabulary)}
     width = trained.text_network.width if trained.text_network is not None else 0
     axes: dict[str, int] = {}  # of the words, by the name of the weights that read them
@@ -141,7 +144,8 @@ def adopt(method: Method, vocabulary: Sequence[str], trained: Model) -> None:
         if old.shape[1:] != new.shape[1:] or (name not in axes and old.shape != new.shape):
             raise ValueError(
                 f"the model to start from has other networks: its {name} is {tuple(before[name].shape)}, and "
-                f"{tuple(now[name].shape)} is needed"
+                f"{tuple(now[name].shape)} is needed; give the settings that it was trained with, or leave "
+                "out --start-from"
             )
         if name not in axes:
             new.copy_(old)

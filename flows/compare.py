@@ -241,7 +241,8 @@ def _run(store: Store, one: ComparedRun, resources: Resources) -> Measured:
     labelled = bool(report.select(metrics, "map"))
     if not labelled and one.variant.ranking not in (None, report.STORED[0]):
         raise ValueError(
-            f"{one.variant.name} is measured by labels, and {one.run.entry.name} has none; leave it out"
+            f"{one.variant.name} is measured by labels, and {one.run.entry.name} has none; leave "
+            f"{one.variant.name} out, or compare on another dataset"
         )
     queries = reading.read_table("queries.parquet" if labelled else "pairs.parquet")
     about |= {"minutes": _minutes(store, refs["model"]), "error": None}

@@ -88,11 +88,15 @@ class TextSettings(_Settings):
                 raise ValueError("weights and words belong to a text network; name it with --text.name")
             return self
         if self.words and not self.is_network:
-            raise ValueError("words beside words were asked for; name a network with --text.name, or neither")
+            raise ValueError(
+                "--text.words puts words beside the features of a text network, and --text.name words names "
+                f"none; leave it out, or name one of {', '.join(text_encoders.names())}"
+            )
         if self.weights == "none" or (not self.is_network and self.weights != "default"):
             raise ValueError(
                 f"texts are read as {self.name} with weights {self.weights!r}; words have no weights, and a "
-                "frozen network with random ones gives features of nothing"
+                "frozen network with random ones gives features that say nothing: leave out --text.weights, "
+                "or name a network and its file"
             )
         if not self.is_network:
             return self
@@ -102,8 +106,8 @@ class TextSettings(_Settings):
             spec.check_installed()
         if spec.default == "none" and self.weights == "default":
             raise ValueError(
-                f"the weights of {self.name} are not fetched by itself: {spec.about}; name the "
-                "file with --text.weights"
+                f"the weights of {self.name} are not fetched automatically: {spec.about}; name the file with "
+                "--text.weights"
             )
         return self
 
@@ -224,12 +228,13 @@ class Experiment(_Settings):
     def _images_and_items(self) -> "Experiment":
         if self.images is not None and "dataset" in self.model_fields_set:
             raise ValueError(
-                f"the dataset {self.dataset} and a folder of images were given; choose one of them"
+                f"the dataset {self.dataset} and a folder of images, --images, were given; choose one of them"
             )
         if (self.images is None) != (self.items is None):
-            missing = "items" if self.items is None else "images"
+            missing = "--items" if self.items is None else "--images"
             raise ValueError(
-                f"your own data takes both a folder of images and a table of items; {missing} is missing"
+                "your own data takes both a folder of images, --images, and a table of items, --items; "
+                f"{missing} is missing"
             )
         return self
 

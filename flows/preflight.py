@@ -146,12 +146,14 @@ def check_items(contents: Contents, run: Run) -> None:
 
 def _check_number(name: str, items: int, run: Run, about: str = "") -> None:
     """Refuse fewer training items than a batch and a code need."""
-    bits = run.experiment.bits
-    batch = 1 if run.is_shallow else run.experiment.training.batch_size
-    if items < max(bits, batch):
+    bits, batch = run.experiment.bits, run.experiment.training.batch_size
+    batches, options, needed = f" in batches of {batch}", "--bits and --training.batch-size", max(bits, batch)
+    if run.is_shallow:  # learns from all items at once
+        batches, options, needed = "", "--bits", bits
+    if items < needed:
         raise ValueError(
-            f"{name} has {about}{items} training items, and {bits} bits in batches of {batch} need at least "
-            f"{max(bits, batch)}; give more items, or lower --bits and --training.batch-size"
+            f"{name} has {about}{items} training items, and {bits} bits{batches} need at least {needed}; "
+            f"give more items, or lower {options}"
         )
 
 
@@ -207,13 +209,13 @@ def _check_method(run: Run) -> None:
         return
     if experiment.backbone.frozen and experiment.backbone.weights == "none":
         raise ValueError(
-            "a frozen backbone with random weights gives features of nothing; use weights 'default' "
-            "or a file, or frozen=false to train it"
+            "a frozen backbone with random weights gives features that say nothing; give --backbone.weights "
+            "default or a file, or --backbone.no-frozen to train it"
         )
     if run.is_shallow and not experiment.backbone.frozen:
         raise ValueError(
-            f"{experiment.method} is solved for, on features; leave out --backbone.no-frozen, or take a "
-            "method that trains"
+            f"{experiment.method} learns from finished features, all at once; leave out "
+            "--backbone.no-frozen, or take a method that trains in epochs"
         )
 
 
@@ -223,8 +225,8 @@ def _check_start(run: Run) -> None:
         return
     if run.is_shallow and not run.is_online:
         raise ValueError(
-            f"{run.experiment.method} is solved for, without a start; leave out --start-from, or take a "
-            "method that trains, or lemon, which learns chunk by chunk"
+            f"{run.experiment.method} learns from all items at once, and from no start; leave out "
+            "--start-from, or take a method that trains in epochs, or lemon, which learns chunk by chunk"
         )
     models.load(run.start.folder(stores.open_store()))  # says what is wrong with it
     facts, backbone = run.start.facts, run.experiment.backbone

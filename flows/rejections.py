@@ -146,6 +146,7 @@ def stop_if_damaged(entry: Entry, reasons: dict[str, str], total: int) -> None:
         raise ValueError(
             f"{entry.name}: at least {len(reasons)} of {total} items are unusable, more than "
             f"{entry.max_rejected:.0%}:\n{shown}\n"
-            "mend them, or leave them out: raise max_rejected in the catalog entry (of a folder of your own, "
-            "write one as data_catalog/README.md shows; named `folder` it keeps what is decoded)"
+            "mend them, or take them out of the table; or have them left out, by a larger max_rejected in "
+            "the catalog entry (for data of your own write one as data_catalog/README.md shows; with the "
+            "name `folder`, images that were decoded are not decoded again)"
         )

@@ -141,7 +141,10 @@ def _read_entry(experiment: Experiment) -> catalog.Entry:
         entry = catalog.load(experiment.dataset).absolute()
         return entry if experiment.protocol is None else entry.under(experiment.protocol)
     if experiment.protocol is not None:
-        raise ValueError("protocols are those of published datasets; leave out --protocol")
+        raise ValueError(
+            f"--protocol {experiment.protocol} is of published datasets, and the data is your own; leave it "
+            "out"
+        )
     stored = catalog.Images(size=max(own.images.size, experiment.backbone.image_size))
     return own.model_copy(update={"images": stored})  # no smaller than the network reads
 

@@ -155,7 +155,10 @@ def open_artifact(store: Store, which: Ref | str) -> Reading:
     except FileNotFoundError as error:
         raise FileNotFoundError(_none_there(store, address)) from error
     if isinstance(which, Ref) and manifest.ref != which:
-        raise ArtifactError(f"{address} in {store.url} has content {manifest.content}, not {which.content}")
+        raise ArtifactError(
+            f"{address} in {store.url} has content {manifest.content}, not {which.content}: it was made "
+            "again meanwhile; run again"
+        )
     return Reading(store, manifest)
 
 

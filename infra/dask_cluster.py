@@ -158,7 +158,8 @@ class DaskWorkers(Workers):
                 except (KilledWorker, NoWorkerError) as error:
                     raise ConnectionError(
                         f"Dask lost its workers over {describe(parts[index])}, most often for lack of "
-                        f"memory; use fewer of them (--threads), or a machine with more ({error})"
+                        "memory; start fewer of them (with --dask local: --threads), or give each more "
+                        f"memory ({error})"
                     ) from error
                 except CancelledError as error:  # nobody here cancels what is still waited for
                     raise ConnectionError(

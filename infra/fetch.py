@@ -111,13 +111,16 @@ def path(local: Path, sha256: str | None = None) -> Path:
     """
     local = Path(local).expanduser().resolve()
     if not local.exists():
-        raise FetchError(f"{local}: no such file or folder")
+        raise FetchError(f"{local}: no such file or folder; correct the path, or put the data there")
     if sha256 is not None and local.is_dir():
         raise FetchError(
             f"{local} is a folder; a checksum is of a file: put the file there, or leave out sha256"
         )
     if sha256 is not None and (found := _digest(local, "sha256")) != sha256:
-        raise FetchError(f"{local}: sha256 is {found}, the catalog says {sha256}; the file has changed")
+        raise FetchError(
+            f"{local}: sha256 is {found}, the catalog says {sha256}; the file has changed: restore it, or "
+            "write its new checksum into the entry"
+        )
     return local
 
 

@@ -56,7 +56,9 @@ def download(address: str, partial: Path, progress: Progress | None) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:  # nothing after what we have: complete, the checksum will tell
             return
-        raise DownloadError(f"{shown}: the server answers {error.code} {error.reason[:200]}") from error
+        raise DownloadError(
+            f"{shown}: the server answers {error.code} {error.reason[:200]}; try again later"
+        ) from error
     except (OSError, http.client.HTTPException) as error:
         said = f"{type(error).__name__} {str(error)[:200]}"
         raise DownloadError(f"{shown}: {said}; check the connection and run again to go on") from error

@@ -56,7 +56,10 @@ def push(source: Store, target: Store, address: str, on_file: OnFile | None = No
         if not target.create_exclusive(f"{address}/{MANIFEST}", manifest.render()):
             there = manifests.read(target, address)
     if there is not None and there.content != manifest.content:
-        raise ArtifactError(f"{target.url} holds other content at {address}; it is left as it is")
+        raise ArtifactError(
+            f"{target.url} holds other content at {address}, which is left as it is; to have yours there, "
+            f"delete it first: CMH_STORE={target.url} cmh rm {address}"
+        )
     return manifest.ref
 
 

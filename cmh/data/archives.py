@@ -143,7 +143,7 @@ def _limited_entries(path: Path, entries: Iterable[Entry]) -> Iterator[Entry]:
     """Return the entries, as long as there are no more than FILES."""
     for count, entry in enumerate(entries, start=1):
         if count > FILES:
-            raise ValueError(f"{path} holds more than {FILES} files; not read")
+            raise ValueError(f"{path} holds more than {FILES} files, the most that are read; split it")
         yield entry
 
 
@@ -221,7 +221,7 @@ def _read_stretch(path: Path, start: int, size: int, most: int) -> bytes:
 def _limited(stream: IO[bytes], name: str, most: int) -> bytes:
     data = stream.read(most + 1)  # what a header says of the size may be a lie
     if len(data) > most:
-        raise ValueError(f"file {name} has more than {most} bytes; not read")
+        raise ValueError(f"file {name} has more than {most} bytes, the most that are read; make it smaller")
     return data
 
 
@@ -254,15 +254,23 @@ def read_tar(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
         with tarfile.open(path, "r|*", tarinfo=Header) as tar:  # one pass: seeking back in gzip starts over
             for count, info in enumerate(tar):
                 if count >= FILES:
-                    raise ValueError(f"{path.name} has more than {FILES} members; not read")
+                    raise ValueError(
+                        f"{path.name} holds more than {FILES} files, the most that are read; split it"
+                    )
                 # What nobody wants is unpacked on the way past it.
                 if not info.issparse() and info.offset_data + info.size > unpacked:
-                    raise ValueError(f"{path.name}: {info.name} makes it over {unpacked} bytes; not read")
+                    raise ValueError(
+                        f"{path.name} unpacks to more than {unpacked} bytes, the most that are unpacked, "
+                        f"with its file {info.name}; fetch it again"
+                    )
                 if not info.isreg() or not wanted(info.name):
                     continue
                 total += info.size
                 if info.size > FILE_BYTES or total > TOTAL_BYTES:
-                    raise ValueError(f"{path.name}: {info.name} exceeds the size limits; not read")
+                    raise ValueError(
+                        f"{path.name}: {info.name} has {info.size} bytes, {total} with the files before it; "
+                        f"at most {FILE_BYTES} and {TOTAL_BYTES} are read: split the archive"
+                    )
                 stream = tar.extractfile(info)
                 assert stream is not None  # isreg
                 found[info.name] = stream.read()

@@ -142,7 +142,9 @@ def _table(file: Path) -> pa.Table:
     if not file.is_file() or file.suffix.lower() not in _READ:
         raise ValueError(f"{file} is no file that ends with {', '.join(_READ)}; columns are read from these")
     if file.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{file} has {file.stat().st_size} bytes; tables of at most {MAX_BYTES} are read")
+        raise ValueError(
+            f"{file} has {file.stat().st_size} bytes; tables of at most {MAX_BYTES} are read: split it"
+        )
     try:
         table = _READ[file.suffix.lower()](file)
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -178,15 +178,21 @@ def _value(node: ast.expr, kind: pa.DataType) -> pa.Scalar:
         if isinstance(value, str) and pa.types.is_temporal(kind):
             return pc.cast(pa.scalar(value), kind)
         if isinstance(value, str) != (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise ValueError(f"{ast.unparse(node)[:60]} is compared with a column of {kind}")
+            raise ValueError(_unlike(node, kind, "write a value of that type, without quotes"))
         return pa.scalar(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-            raise ValueError(
-                f"{ast.unparse(node)[:60]} is compared with a column of {kind}; put texts in quotes"
-            )
+            raise ValueError(_unlike(node, kind, "put texts in quotes"))
         return pa.scalar(sign * value)
     raise ValueError(f"{ast.unparse(node)[:60]!r} is no number, text, True or False; {_HELP}")
+
+
+def _unlike(node: ast.expr, kind: pa.DataType, remedy: str) -> str:
+    """Return what is said of a value that is of another type than the column."""
+    value = ast.unparse(node)[:60]
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        remedy = f"ask whether a list holds it by: {value} in COLUMN"
+    return f"{value} is compared with a column of {kind}; {remedy}"
 
 
 def _is_word(name: str) -> bool:

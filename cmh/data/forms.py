@@ -106,7 +106,10 @@ def _of_archive(path: Path) -> Form:
         return Form(f"{_kind(path)} of images with a table in it", "imagefolder", {"folder": path})
     if _is_webdataset(held):
         return Form("a webdataset shard", "webdataset", {"shards": path})
-    raise ValueError(f"{path} holds {_census(held)}; nothing in it says which text belongs to which image")
+    raise ValueError(
+        f"{path} holds {_census(held)}; nothing in it says which text belongs to which image: add a file "
+        f"metadata.csv with the columns {', '.join(item_table.REQUIRED)}"
+    )
 
 
 def _is_webdataset(held: Mapping[str, Any]) -> bool:
@@ -154,7 +157,10 @@ def _of_folder(path: Path, columns: Mapping[str, str]) -> Form:
             f"columns {', '.join(item_table.REQUIRED)} says which text belongs to which image; to search "
             f"them without texts and training: cmh index {path} --to FOLDER --model clip_vit_b32"
         )
-    raise ValueError(f"{path} holds {_census(archives.listing(path))}, and nothing that is read")
+    raise ValueError(
+        f"{path} holds {_census(archives.listing(path))}, and nothing that is read; docs/inspect.md lists "
+        "what is: a CSV file with the columns image and text beside its images, for one"
+    )
 
 
 def _of_table(items: Path, images: Path | None, columns: Mapping[str, str]) -> Form:

@@ -252,7 +252,7 @@ def _read_as(table: Table, given: Mapping[str, str], required: Sequence[str]) ->
     for meaning, name in given.items():
         if meaning not in ALLOWED:
             raise ValueError(
-                f"--columns: {meaning!r} is nothing that is read; write WHAT=COLUMN for {', '.join(ALLOWED)}"
+                f"--columns: nothing is read as {meaning!r}; write WHAT=COLUMN for {', '.join(ALLOWED)}"
             )
         if name.strip().lower() not in plain:
             raise ValueError(f"{table.name} has no column {name!r} for {meaning}; it has {_listing(table)}")

@@ -32,7 +32,7 @@ def read(
         batch = batch.cast(pa.schema([(field.name, _decoded(field.type)) for field in batch.schema]))
         size += batch.nbytes
         if size > most:
-            raise ValueError(f"{name}: what is read of it has more than {most} bytes")
+            raise ValueError(f"{name}: what is read of it has more than {most} bytes; split the file")
         yield batch
 
 

@@ -184,7 +184,8 @@ def given(
         count = max(1, round(validation * len(names))) if validation else 0
         if count >= len(names) > 0:
             raise ValueError(
-                f"{len(names)} groups to train on cannot be split into training and validation set"
+                f"{len(names)} groups to train on cannot be split into training and validation set; mark "
+                "items of other groups as train or validation"
             )
         drawn = np.isin(group_N, np.random.default_rng(seed).permutation(names)[:count]) & (name_N == "train")
         rows["train"], rows["validation"] = (

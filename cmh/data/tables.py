@@ -68,7 +68,7 @@ def parse(opened: Callable[[], IO[bytes]], name: str, size: int) -> Table:
         if head.startswith(signature):
             raise ValueError(f"{name} is {what}, no table in text; export it as CSV UTF-8 and give that")
     if size > MAX_BYTES:
-        raise ValueError(f"{name} has {size} bytes; tables in text of at most {MAX_BYTES} are read")
+        raise ValueError(f"{name} has {size} bytes; tables of at most {MAX_BYTES} are read: split it")
     with opened() as stream:
         data = stream.read(MAX_BYTES + 1)
     try:

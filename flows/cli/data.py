@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from data_catalog import catalog as entries
 from data_catalog.catalog import Entry
 from flows.cli.terminal import Json, say, show
+from infra import bucket
 
 if TYPE_CHECKING:  # imports torch, which listing the catalog does not need
     from flows.inspection import Inspection
@@ -42,9 +43,17 @@ def inspect(
     from flows.experiment import Experiment
 
     given = path if items is None else items
-    if given is None or (path is not None and items is not None):
+    if path is not None and items is not None:
+        first, table = bucket.as_written(path), bucket.as_written(items)
         raise ValueError(
-            "give a folder or a file: cmh inspect photos/, or cmh inspect items.csv --images photos/"
+            f"{first} and --items {table} both name the data; give one of them, or the images of the table "
+            f"as --images: cmh inspect --images {first} --items {table}"
+        )
+    if given is None:
+        alone = f"--images {bucket.as_written(images)} has no table" if images else "no data was given"
+        raise ValueError(
+            f"{alone}; give a folder or a file: cmh inspect photos/, or cmh inspect items.csv --images "
+            "photos/"
         )
     if images is not None:
         experiment = Experiment(images=images, items=given, columns=columns)

@@ -62,7 +62,10 @@ def search(
         index = Path(place)
     elif place is not None:
         if words is not None or (image is not None and Path(place).exists()):
-            raise ValueError(f"{place} is no collection; make one with `cmh index photos/ --to {place}`")
+            raise ValueError(
+                f"{place} is no collection; make one with `cmh index photos/ --to {place}`, or, of several "
+                'words to search for, put quotes around them: cmh search "red fruit"'
+            )
         words = place
     if sheet is not None and (sheet.suffix.lower() != ".png" or not sheet.parent.is_dir()):
         raise ValueError(f"--sheet is a file that ends with .png in a folder that is there, got {sheet}")
@@ -71,9 +74,14 @@ def search(
             f"--image is the file of an image; {image} is {'a folder' if image.is_dir() else 'not there'}"
         )
     if (words is None) == (image is None):
-        raise ValueError('give words or an image: cmh search "red fruit", or cmh search --image apple.png')
+        given = "nothing was given" if words is None else f"{words!r} and --image {image} were given"
+        raise ValueError(
+            f'{given}; give words or an image: cmh search "red fruit", or cmh search --image apple.png'
+        )
     if codes is not None and index is not None:
-        raise ValueError("give --codes, of a run, or a collection of your own; not both")
+        raise ValueError(
+            f"--codes {codes} of a run and the collection {index} were given; give one, not both"
+        )
     if index is not None:
         engine = collection.open_collection(index, cache=stores.graphs())
     else:

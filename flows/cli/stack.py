@@ -80,12 +80,15 @@ def _show_there(there: Stack, serve: Path | None) -> None:
     silent = [one.name for one in there.servers if not stack_servers.answers(there, one)]
     if silent:
         raise ValueError(
-            f"it is up, but for {', '.join(silent)}; look at the logs that `cmh status` names, then: "
-            "cmh down && cmh up"
+            f"the servers of `cmh up` run, but no answer comes from {', '.join(silent)}; look at the logs "
+            "that `cmh status` names, then: cmh down && cmh up"
         )
     if serve not in (None, there.collection):
-        searched = f"and searches {there.collection}" if there.collection else "without a search service"
-        raise ValueError(f"it is up {searched}: cmh serve {serve}, or cmh down && cmh up --serve {serve}")
+        searched = f"and search {there.collection}" if there.collection else "without a search service"
+        raise ValueError(
+            f"the servers of `cmh up` run already, {searched}; for {serve} beside them: cmh serve {serve}, "
+            f"or to start anew: cmh down && cmh up --serve {serve}"
+        )
     say("everything is up already")
     _show(there, as_json=False)
 

@@ -65,7 +65,8 @@ def tag(
         show(rows, as_json, f"Tags in {store.url}")
         return
     if delete == (address is not None):
-        raise ValueError("give a tag and an address, or a tag and --delete")
+        given = f"--delete and {address} were" if delete else f"only {name} was"
+        raise ValueError(f"{given} given; give a tag and an address, or a tag and --delete")
     if address is None:
         tags.delete(store, name)
         say(f"{name} is taken away; the artifact stays")

@@ -70,12 +70,13 @@ def split_rows(table: FeatureTable, entry: Entry) -> dict[str, NDArray[np.int64]
     if table.query is None:
         if not isinstance(split, Split):
             raise ValueError(
-                f"{entry.name} states no split; give shares of query, validation and train in its entry"
+                f"the data of {entry.name} states no split, and its entry asks for another kind than shares; "
+                "give shares of query, validation and train in its entry"
             )
         return splits.grouped(table.id, **split.model_dump())
     if not isinstance(split, Published):
         raise ValueError(
-            "this dataset comes with its publisher's split; write `split: {published: true}` in its entry"
+            f"{entry.name} comes with its publisher's split; write `split: {{published: true}}` in its entry"
         )
     return splits.published(table.query, split.validation, split.seed)
 

@@ -106,8 +106,11 @@ def test_the_words_of_a_run_are_understood(good: Path, cmh_home: Path) -> None:
     by_path = cmh("inspect", table, "--images", images, "--json").out
     assert cmh("inspect", "--images", images, "--items", table, "--json").out == by_path
     assert json.loads(by_path)["refusals"] == []
-    for wrong in ([], [table, "--items", table], ["--images", images]):
-        assert "give a folder or a file: cmh inspect photos/" in cmh("inspect", *wrong).err
+    said = cmh("inspect", images, "--items", table).err
+    assert "both name the data; give one of them, or the images of the table as --images: " in said
+    assert f"cmh inspect --images {images} --items {table}" in said
+    assert "no data was given; give a folder or a file: cmh inspect photos/" in cmh("inspect").err
+    assert f"--images {images} has no table; give a folder" in cmh("inspect", "--images", images).err
 
 
 def test_what_programs_get(good: Path, cmh_home: Path) -> None:

@@ -56,6 +56,43 @@ def test_what_cannot_work_is_refused(
         preflight.check(resolve(Experiment(**settings)), Resources(**resources))
 
 
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("cca", "and 16 bits need at least 16; give more items, or lower --bits$"),
+        ("joint", "16 bits in batches of 64 need at least 64; .* lower --bits and --training.batch-size$"),
+    ],
+)
+def test_too_few_items_are_refused_by_what_the_method_has(tmp_path: Path, method: str, message: str) -> None:
+    """A method that learns from all items at once has no batches."""
+    table = tmp_path / "items.csv"
+    table.write_text("image,text\n" + "".join(f"{number}.jpg,red\n" for number in range(5)))
+    run = resolve(Experiment(images=tmp_path, items=table, method=method, bits=16))
+    with pytest.raises(ValueError, match=f"folder has at most 5 training items, .*{message}"):
+        preflight.check_settings(run)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"text": {"name": "words", "words": True}},
+            "--text.name words names none; leave it out, or name one",
+        ),
+        (
+            {"text": {"name": "words", "weights": "none"}},
+            "leave out --text.weights, or name a network and its",
+        ),
+        ({"images": "photos"}, "--images, and a table of items, --items; --items is missing"),
+        ({"items": "items.csv"}, "--images, and a table of items, --items; --images is missing"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], message: str) -> None:
+    """By their options, with what to leave out or add."""
+    with pytest.raises(ValueError, match=message):
+        Experiment(**settings)
+
+
 @pytest.fixture
 def listening() -> Iterator[str]:
     """An address that accepts connections and says nothing."""

@@ -127,7 +127,7 @@ def test_a_member_that_nobody_wants_does_not_take_an_hour(tmp_path):
     data = wanted.tobuf(tarfile.USTAR_FORMAT) + info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20)
     (tmp_path / "bomb.tgz").write_bytes(gzip.compress(data))
     began = time.monotonic()
-    with pytest.raises(ValueError, match=r"bomb.tgz: zeros makes it over 1073741824 bytes; not read"):
+    with pytest.raises(ValueError, match=r"bomb.tgz unpacks to more than 1073741824 bytes, .* file zeros"):
         archives.read_tar(tmp_path / "bomb.tgz", lambda name: name == "items.csv")
     assert time.monotonic() - began < 5
 

@@ -57,7 +57,9 @@ def test_conditions(expression: str, rows: list[int]) -> None:
     ("expression", "message"),
     [
         ("yaer > 2", "there is no column 'yaer'; the items have: year, size, label"),
-        ('year > "2020"', "is compared with a column of int64"),
+        ('year > "2020"', "'2020' is compared with a column of int64; write a value of that type, without"),
+        ('labels == "dog"', "with a column of list<.*>; ask whether a list holds it by: 'dog' in COLUMN"),
+        ("labels in (1, 2)", "1 is compared with a column of list<.*>; ask whether a list holds it by: 1 in"),
         ("label == 3", "compared with a column of string; put texts in quotes"),
         ("year >", "is not understood"),
         ("", "is not understood"),

@@ -135,7 +135,19 @@ def test_plan_of_a_first_run(cmh_home: Path, drawn: Workspace):
         (["run", "--images", ".", "--items", ".", "--dry-run"], "is not a file"),
         (["catalog", "nothing"], "not in the catalog"),
         (["methods", "nothing"], r"'nothing'.*scahn"),
-        (["search"], "give words or an image"),
+        (["search"], "nothing was given; give words or an image"),
+        (
+            ["search", "red", "fruit"],
+            'red is no collection; .* put quotes around them: cmh search "red fruit"',
+        ),
+        (
+            ["search", "red", "--image", "pyproject.toml"],
+            "'red' and --image pyproject.toml were given; give words",
+        ),
+        (
+            ["tag", "model/a-b@c"],
+            "only model/a-b@c was given; give a tag and an address, or a tag and --delete",
+        ),
         (["search", "red"], r"no artifacts of kind codes in .* yet; `cmh run`"),
         (["verify", "codes"], "not of the form kind/name"),
         (["verify", "codes/x/0123456789abcdef"], "no artifact|no such|No such"),

@@ -72,7 +72,9 @@ def test_what_cannot_be_added_is_refused(local_store: Store, tmp_path: Path) -> 
         made(local_store, asked(tmp_path, "half", slice(75), **start))
     with pytest.raises(ValueError, match=r"the model to go on from has a image.bases_MF"):
         made(local_store, asked(tmp_path, "whole", slice(150), settings={"bases": 30}, **start))
-    with pytest.raises(ValueError, match=r"scm is solved for, .* or lemon, which learns chunk"):
+    with pytest.raises(
+        ValueError, match=r"scm learns from all items at once, .* or lemon, which learns chunk"
+    ):
         made(local_store, asked(tmp_path, "whole", slice(150), **start).model_copy(update={"method": "scm"}))
     (first / start_models.LEARNT).write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"learnt\.parquet is damaged"):
