@@ -51,7 +51,7 @@ def check(name: str, bits: int) -> None:
     if name not in PAIRS:
         raise ValueError(f"no pair of networks is called {name!r}; available: {', '.join(PAIRS)}")
     if not 8 <= bits <= 512 or bits % 8:
-        raise ValueError(f"codes learnt from a collection have 8 to 512 bits in whole bytes, got {bits}")
+        raise ValueError(f"codes learnt from a collection have 8 to 512 bits, a multiple of 8, got {bits}")
 
 
 def check_images(different: int, bits: int) -> None:

@@ -196,7 +196,8 @@ def _best(wanted: Tuning, run: Run, tried: list[Tried]) -> Tuned:
     ended = [one for one in tried if one.outcome.score is not None]
     if not ended:
         raise TrainingFailure(
-            f"all {len(tried)} trials failed, the last: {tried[-1].outcome.error}; nothing was chosen"
+            f"all {len(tried)} trials failed, the last: {tried[-1].outcome.error}; nothing was chosen: give "
+            f"other --settings (`cmh methods {wanted.method}`), or more data"
         )
     best = max(ended, key=_score)
     recipe = Recipe(

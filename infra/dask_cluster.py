@@ -158,7 +158,7 @@ class DaskWorkers(Workers):
                 except (KilledWorker, NoWorkerError) as error:
                     raise ConnectionError(
                         f"Dask lost its workers over {describe(parts[index])}, most often for lack of "
-                        "memory; start fewer of them (with --dask local: --threads), or give each more "
+                        "memory; start fewer of them (--threads) where --dask is local, or give each more "
                         f"memory ({error})"
                     ) from error
                 except CancelledError as error:  # nobody here cancels what is still waited for

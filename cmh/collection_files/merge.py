@@ -39,7 +39,8 @@ def merge(folders: Sequence[Path], to: Path) -> Contents:
                 }
                 raise ValueError(
                     f"{folders[0]} and {folder} have different {said[what]}; only collections that were made "
-                    "with the same model and settings can be merged"
+                    "with the same model and settings can be merged: index the items of one of them again, "
+                    "with --model and the folder of the other"
                 )
         changes.check(folder, contents)
     if to.exists():

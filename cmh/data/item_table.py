@@ -226,9 +226,9 @@ def _check_separators(name: str, cells: Sequence[tuple[str, Any]]) -> None:
         place, cell = next(((place, cell) for place, cell in plain if mark in cell.strip()), ("", ""))
         if place:
             raise ValueError(
-                f"{name}, {place}: labels {_shown(cell)} hold {mark!r}, and no line of the table has "
-                f"| or ;; separate labels with | or ;.  If {mark!r} belongs to a name, write it as a JSON "
-                f"list: {json.dumps([cell.strip()[:60]])}"
+                f"{name}, {place}: labels {_shown(cell)} hold {mark!r}, which separates no labels; write | "
+                f"or ; between them or, if {mark!r} belongs to a name, a JSON list: "
+                f"{json.dumps([cell.strip()[:60]])}"
             )
 
 

@@ -160,7 +160,7 @@ def test_the_model_is_saved_and_loaded_like_any_other(colours: Path, tmp_path: P
     [
         (16, 16, "16 bits are learnt from more than 16 different images, and 16 can be read; .* --bits 8"),
         (8, 8, "8 bits are learnt from more than 8 different images, and 8 can be read; .* at least nine"),
-        (12, 160, "8 to 512 bits in whole bytes, got 12"),
+        (12, 160, "8 to 512 bits, a multiple of 8, got 12"),
         (24, 160, "24 bits"),
     ],
 )

@@ -42,7 +42,7 @@ def test_a_folder_that_moved(home: Path, photos: Path) -> None:
     index.add(open_store(), Path("elsewhere"), Path("own"), None, HERE)
     assert str(home / "elsewhere" / "z.png") in codes_in(Path("own"))
     refused = cmh("index", home / "t.txt", "--to", "own", "--root", "disk")
-    assert "they need a folder of images" in refused.err
+    assert "t.txt holds texts, and --root is for images; leave it out" in refused.err
 
 
 def test_a_changed_image_that_cannot_be_read_leaves(home: Path, photos: Path) -> None:

@@ -63,6 +63,12 @@ def test_a_method_and_a_dataset_that_do_not_go_together_are_refused() -> None:
     assert deploy.training("cca_itq", "wiki").full_name == "train-cca_itq/wiki"
 
 
+def test_a_source_that_is_not_on_this_machine_is_refused() -> None:
+    """By the option, and as it was written: a path would have lost a slash of the address."""
+    with pytest.raises(ValueError, match="--source s3://bucket/photos is no folder or file of this machine"):
+        deploy.refreshing("photos", Path("s3://bucket/photos"), Path("own"))
+
+
 def test_the_form_offers_the_backbones_that_there_are() -> None:
     """Choices of the Prefect form come from the table of backbones."""
     schema = deployments.train_scahn.parameters.definitions["BackboneSettings"]

@@ -82,7 +82,7 @@ def load_features(name: str) -> FeatureReader:
 
 def _module(name: str) -> ModuleType:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name not in available():
-        raise ValueError(f"reader {name!r} is not available yet; available: {', '.join(available())}")
+        raise ValueError(f"there is no reader {name!r}; available: {', '.join(available())}")
     return import_module(f"{__name__}.{name}")
 
 

@@ -88,7 +88,7 @@ def test_wrong_package_is_named(sources):
 def test_unknown_reader_is_not_available_yet():
     """The message names the reader and those there are."""
     with pytest.raises(
-        ValueError, match="'imagenet' is not available yet; available: captions, coco, dcmh, emoji"
+        ValueError, match="there is no reader 'imagenet'; available: captions, coco, dcmh, emoji"
     ):
         readers.load("imagenet")
 
