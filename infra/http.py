@@ -57,7 +57,8 @@ def download(address: str, partial: Path, progress: Progress | None) -> None:
         if error.code == 416 and have:  # nothing after what we have: complete, the checksum will tell
             return
         raise DownloadError(
-            f"{shown}: the server answers {error.code} {error.reason[:200]}; try again later"
+            f"{shown}: the server answers {error.code} {error.reason[:200]}; check the address, or try "
+            "again later"
         ) from error
     except (OSError, http.client.HTTPException) as error:
         said = f"{type(error).__name__} {str(error)[:200]}"

@@ -164,7 +164,11 @@ def train(
                     "Ray has room for %d of %d workers; going on with %d", room, workers, max(possible)
                 )
             else:
-                log.warning("Ray has started no %d workers yet: others use their room; waiting on", workers)
+                log.warning(
+                    "Ray could not start %d workers, though its nodes have room for them: others use it, or "
+                    "a node was just lost; trying again",
+                    workers,
+                )
             workers = max(possible)
 
 

@@ -38,16 +38,17 @@ def main() -> None:
     vocabulary = np.array(engine.model.vocabulary)
     word_DK = _normed(engine.model.relax_vocabulary())
     shares: dict[str, list[float]] = {"nearest texts": [], "codes of words": []}
+    owned = []
     for row in validation.tolist():
         own = set(texts.words(said[row]))
+        owned.append(len(own))
         relaxed_1K = engine.model.relax_images([engine.image(row)])
         best = vocabulary[np.argsort(-(word_DK @ _normed(relaxed_1K)[0]))[:WORDS]]
         voted = [word for word, _ in captions.words(engine.model.pack(relaxed_1K), WORDS)]
         shares["codes of words"].append(len(own & set(best.tolist())) / WORDS)
         shares["nearest texts"].append(len(own & set(voted)) / WORDS)
-    print(
-        f"{codes.ref.address}, {len(validation)} drawings: share of {WORDS} words that are the drawing's own"
-    )
+    print(f"{codes.ref.address}, {len(validation)} drawings of {np.mean(owned):.1f} words")
+    print(f"share of {WORDS} words that are the drawing's own:")
     for how, values in shares.items():
         print(f"{how:15} {np.mean(values):.3f} ± {np.std(values) / len(values) ** 0.5:.3f}")
 
