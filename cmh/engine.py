@@ -18,15 +18,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cmh.captions import Captions
 from cmh.codes import hamming
+from cmh.codes.captions import Captions
 from cmh.codes.embeddings import Embeddings
+from cmh.codes.hits import Hit, Order, Ranking
 from cmh.codes.search import Index
 from cmh.data import filters
 from cmh.data.sides import Side
-from cmh.encoder import Encoder
 from cmh.evaluation.contact_sheet import contact_sheet
-from cmh.hits import Hit, Order, Ranking
+from cmh.hashing.encoder import Encoder
 
 CANDIDATES = 400
 """How many of the nearest items by Hamming distance their embeddings put into order.

@@ -25,10 +25,10 @@ from torch import nn
 
 from cmh import methods
 from cmh.data.batches import Stages, to_stages, to_text
-from cmh.encoder import Encoder, Images
 from cmh.hashing import encoding
+from cmh.hashing.encoder import Encoder, Images
 from cmh.hashing.method import Inputs, Method
-from cmh.model_facts import Facts, read
+from cmh.hashing.model_facts import Facts, read
 from cmh.networks import backbones, text_encoders, weights
 from cmh.networks.backbones import Backbone, Frozen
 from cmh.networks.frozen_text import TextEncoder

@@ -13,8 +13,8 @@ import zarr
 from numpy.typing import NDArray
 
 from cmh import model as models
-from cmh import model_facts
 from cmh.data import labels, readers, schema
+from cmh.hashing import model_facts
 from cmh.hashing.method import check_prefixes
 from cmh.networks.text_encoders import WORDS
 from data_catalog import catalog

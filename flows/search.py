@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import zarr
 
-from cmh.captions import Captions
+from cmh.codes.captions import Captions
 from cmh.codes.embeddings import Embeddings
 from cmh.codes.search import Index
 from cmh.data import schema

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cmh import model_facts
-from cmh.model_facts import Facts
+from cmh.hashing import model_facts
+from cmh.hashing.model_facts import Facts
 from infra import artifacts, stores, tags
 from infra.manifest import ADDRESS
 from infra.storage import Store

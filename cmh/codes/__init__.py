@@ -1,1 +1,1 @@
-"""Packed binary codes: Hamming distances, compiled kernels, exact and approximate search, index files."""
+"""Packed binary codes: Hamming distances, compiled kernels, search, what it finds, index files."""

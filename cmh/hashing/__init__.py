@@ -1,1 +1,1 @@
-"""Building blocks of hashing methods: the abstract class, its bases, losses, code memory and encoding."""
+"""Building blocks of methods: the abstract class, its bases, losses, code memory, encoding, models' facts."""

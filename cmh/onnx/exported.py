@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmh import model_facts
-from cmh.encoder import Encoder
-from cmh.model_facts import Facts
+from cmh.hashing import model_facts
+from cmh.hashing.encoder import Encoder
+from cmh.hashing.model_facts import Facts
 from cmh.networks import runtime, tokens
 from cmh.networks.runtime import Session
 

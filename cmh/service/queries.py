@@ -13,8 +13,8 @@ from itertools import compress
 
 import numpy as np
 
+from cmh.codes.hits import Order
 from cmh.engine import Image, Relaxed
-from cmh.hits import Order
 from cmh.service.snapshots import Snapshot
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from fastapi import Form, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from cmh.codes.hits import Order
 from cmh.data.sides import Side
-from cmh.hits import Order
 from cmh.service import queries
 from cmh.service.facets import Column
 from cmh.service.queries import Nearest, Refused

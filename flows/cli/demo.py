@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from cmh.codes.hits import Hit
 from cmh.engine import Engine
 from cmh.evaluation import report
-from cmh.hits import Hit
 from flows import pipeline, search
 from flows.experiment import Experiment
 from flows.resources import Resources

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from cmh.codes.hits import Order
 from cmh.data import sides
-from cmh.hits import Order
 from flows.cli.terminal import Json, say, show
 from infra import stores
 

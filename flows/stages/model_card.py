@@ -1,7 +1,7 @@
 """The README.md of a model: what it is, what it was made from, how good it is, and what it is not for."""
 
 from cmh import methods
-from cmh.model_facts import Facts
+from cmh.hashing.model_facts import Facts
 from cmh.networks import text_encoders
 from cmh.training import trainer
 from cmh.training.trainer import Epoch

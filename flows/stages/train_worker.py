@@ -22,7 +22,7 @@ from cmh import model as models
 from cmh.data import schema
 from cmh.data.items import Items, read_items
 from cmh.hashing.method import Method
-from cmh.model_facts import Facts
+from cmh.hashing.model_facts import Facts
 from cmh.networks import backbones
 from cmh.networks.backbones import Backbone
 from cmh.networks.text_encoders import WORDS

@@ -10,7 +10,7 @@ import argparse
 import numpy as np
 import zarr
 
-from cmh.captions import Captions
+from cmh.codes.captions import Captions
 from cmh.codes.search import Index
 from cmh.data import schema, texts
 from flows.search import open_run, read_codes

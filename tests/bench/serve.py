@@ -31,12 +31,13 @@ from urllib.parse import urlencode
 import numpy as np
 import psutil
 
-from cmh import collection, model_facts
+from cmh import collection
 from cmh.codes import embeddings, hamming
 from cmh.codes.threads import chosen_threads
 from cmh.collection_files import changes, manifest
-from cmh.encoder import Encoder
 from cmh.engine import Engine
+from cmh.hashing import model_facts
+from cmh.hashing.encoder import Encoder
 from infra import stores
 from tests.bench.timing import machine
 

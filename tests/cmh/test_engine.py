@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cmh.captions import Captions
 from cmh.codes import embeddings, hamming
+from cmh.codes.captions import Captions
 from cmh.codes.embeddings import Embeddings
 from cmh.codes.search import Index
 from cmh.engine import CANDIDATES, Engine

@@ -11,8 +11,8 @@ from cmh import methods
 from cmh.evaluation import comparison, diagnostics_page, paired_tests
 from cmh.evaluation.paired_tests import ScoredQueries
 from cmh.evaluation.report_page import embedding_page, markdown, report_page
+from cmh.hashing.model_facts import Facts
 from cmh.methods import display_name
-from cmh.model_facts import Facts
 from cmh.training.trainer import Epoch
 from flows.experiment import Experiment
 from flows.run import resolve

@@ -137,7 +137,7 @@ def test_a_damaged_graph_or_another_model_is_not_taken_from_the_cache(tmp_path: 
 
 def test_the_vocabulary_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In portions, the same as torch's; then it is in the cache, and no graph is read for it."""
-    monkeypatch.setattr("cmh.encoder._WORDS", 3)
+    monkeypatch.setattr("cmh.hashing.encoder._WORDS", 3)
     folder, cache, trained = tmp_path / "model", tmp_path / "cache", _model(frozen=True)
     folder.mkdir()
     model.save(trained, folder)

@@ -7,7 +7,7 @@ import pytest
 
 from cmh import engine
 from cmh.codes import hamming
-from cmh.hits import Order
+from cmh.codes.hits import Order
 from cmh.service import queries
 from cmh.service.queries import Nearest, Query, Refused, UnknownItem
 from cmh.service.snapshots import Snapshot, Snapshots

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cmh.captions import Captions
+from cmh.codes.captions import Captions
 from cmh.codes.search import Index
 
 BITS = 32

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cmh.codes import hamming
 from cmh.data import images
 from cmh.data.texts import bag_of_words, sequences
-from cmh.model_facts import Facts
+from cmh.hashing.model_facts import Facts
 
 _WORDS = 1024  # of the vocabulary that are encoded at once
 
